@@ -1,0 +1,67 @@
+"""TensorBoard, living in your S3 bucket.
+
+    from bucketboard import SummaryWriter
+
+    with SummaryWriter("s3://my-bucket/exp/run1") as writer:
+        writer.add_scalar("loss", 0.5, 1)
+
+Importing this package loads none of boto3, tensorboard, torch or numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from bucketboard.errors import (
+    BucketboardError,
+    ClosedError,
+    CorruptDataError,
+    DroppedError,
+    FencedError,
+    InvalidError,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from bucketboard.replication.position import Mark, Position
+    from bucketboard.replication.recover import recover
+    from bucketboard.writer.event_file_writer import EventFileWriter
+    from bucketboard.writer.summary_writer import SummaryWriter
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BucketboardError",
+    "ClosedError",
+    "CorruptDataError",
+    "DroppedError",
+    "EventFileWriter",
+    "FencedError",
+    "InvalidError",
+    "Mark",
+    "Position",
+    "SummaryWriter",
+    "UnavailableError",
+    "recover",
+]
+
+_LAZY = {
+    "EventFileWriter": "bucketboard.writer.event_file_writer",
+    "SummaryWriter": "bucketboard.writer.summary_writer",
+    "Mark": "bucketboard.replication.position",
+    "Position": "bucketboard.replication.position",
+    "recover": "bucketboard.replication.recover",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

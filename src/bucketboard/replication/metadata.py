@@ -1,0 +1,81 @@
+"""What an event object says of itself in its user metadata (``x-amz-meta-*``). Layout: docs/FORMAT.md.
+
+S3 allows 2 KB of ASCII; the user's own keys get 1 KiB of it, percent-encoded, and what does not fit stands
+in the run's ``bucketboard.json`` only.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bucketboard.replication.log import State
+
+__all__ = ["RUN_FILE", "ObjectMetadata", "run_file"]
+
+FORMAT = "1"
+RUN_FILE = "bucketboard.json"
+USER_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class ObjectMetadata:
+    """``length`` and ``crc32c`` are those of the whole object; ``write_id`` is new with every upload."""
+
+    log_id: str
+    write_id: str
+    length: int
+    crc32c: int
+    state: State
+    user: Mapping[str, str] = field(default_factory=dict)
+
+    def headers(self) -> dict[str, str]:
+        """The metadata's names and values, all ASCII."""
+        values = {
+            "bucketboard-format": FORMAT,
+            "bucketboard-log": self.log_id,
+            "bucketboard-write": self.write_id,
+            "bucketboard-length": str(self.length),
+            "bucketboard-crc32c": f"{self.crc32c:08x}",
+            "bucketboard-state": self.state.value,
+        }
+        if self.user:
+            values["bucketboard-user"] = _encoded(self.user)
+        return values
+
+    @classmethod
+    def parse(cls, values: Mapping[str, str]) -> ObjectMetadata | None:
+        """The metadata in ``values`` (lower-case names); None for an object that is none of ours."""
+        try:
+            if values["bucketboard-format"] != FORMAT:
+                return None
+            return cls(
+                values["bucketboard-log"],
+                values["bucketboard-write"],
+                int(values["bucketboard-length"]),
+                int(values["bucketboard-crc32c"], 16),
+                State(values["bucketboard-state"]),
+                dict(urllib.parse.parse_qsl(values.get("bucketboard-user", ""), keep_blank_values=True)),
+            )
+        except (KeyError, ValueError):
+            return None
+
+
+def _encoded(user: Mapping[str, str]) -> str:
+    """As many of the pairs, in order, as fit."""
+    text = ""
+    for pair in user.items():
+        longer = text + ("&" if text else "") + urllib.parse.urlencode([pair], quote_via=urllib.parse.quote)
+        if len(longer) <= USER_BYTES:
+            text = longer
+    return text
+
+
+def run_file(user: Mapping[str, str]) -> bytes | None:
+    """The contents of ``bucketboard.json``, None where the objects' own metadata holds all of ``user``."""
+    fitting = urllib.parse.parse_qsl(_encoded(user), keep_blank_values=True)
+    if len(fitting) == len(user):
+        return None
+    return json.dumps({"format": 1, "metadata": dict(user)}, ensure_ascii=False, indent=1).encode()

@@ -1,0 +1,412 @@
+"""The replica: makes one object in S3 equal to the first *n* bytes of one log file, over and over.
+
+Its state is the ETag of the last write that S3 acknowledged. Any failure forgets it, and the next attempt
+asks S3 what is there: a prefix of this very log is adopted, whatever else means that somebody else wrote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from bucketboard.errors import BucketboardError, FencedError, InvalidError, Reason
+from bucketboard.events.filename import PREFIX, EventFileName, newest_time
+from bucketboard.events.record import crc32c
+from bucketboard.replication.log import LogFile, State
+from bucketboard.replication.metadata import ObjectMetadata
+from bucketboard.replication.plan import MAX_TAIL, MIN_PART, Append, Put, plan
+from bucketboard.replication.position import Boundary
+from bucketboard.store.bucket import Bucket, Content, ObjectInfo, Part
+from bucketboard.store.capabilities import FALSE_ETAG, Capabilities
+
+__all__ = ["ObjectGone", "Replica", "RunNames", "SegmentsNeeded"]
+
+CONTENT_TYPE = "application/octet-stream"
+_COPIES_AT_ONCE = 4
+_REFUSALS = (Reason.PRECONDITION, Reason.CONFLICT, Reason.NOT_FOUND, Reason.NO_SUCH_UPLOAD)
+
+
+class SegmentsNeeded(Exception):
+    """The object can't grow here, and why; what is new has to go to objects of its own."""
+
+
+class ObjectGone(Exception):
+    """The object was deleted and its beginning is no longer at hand."""
+
+
+class RunNames:
+    """Names for the event files of one run, each sorting behind all that are there.
+
+    One LIST, when the first name is needed, finds the newest; where listing is denied the clock decides.
+    """
+
+    def __init__(self, bucket: Bucket, prefix: str, suffix: str) -> None:
+        self._bucket = bucket
+        self._prefix = prefix
+        self._suffix = suffix
+        self._newest: int | None = None
+        self.blind = False
+        """Whether listing was denied, so that reading may be too."""
+
+    def next(self) -> str:
+        """The next name: its time field is the later of now and one past the newest."""
+        if self._newest is None:
+            try:
+                listing = self._bucket.list(f"{self._prefix}{PREFIX}", delimiter="/")
+                self._newest = newest_time(info.key for info in listing.objects)
+            except BucketboardError as error:
+                if error.reason is not Reason.DENIED:
+                    raise
+                self._newest = -1
+                self.blind = True
+        self._newest = max(int(time.time()), self._newest + 1)
+        return str(EventFileName.new(self._newest, self._suffix))
+
+
+class Replica:
+    """One object that follows one log file. Used by one thread.
+
+    ``prefix`` is the run's, with a slash behind; ``names`` gives names for a file that has none yet.
+    ``sent`` is given for a file found in the spool: the bytes its writer knew S3 to have.
+    """
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        prefix: str,
+        file: LogFile,
+        capabilities: Capabilities,
+        names: RunNames,
+        user: Mapping[str, str],
+        *,
+        sent: int | None = None,
+    ) -> None:
+        self._bucket = bucket
+        self._prefix = prefix
+        self._file = file
+        self._can = capabilities
+        self._names = names
+        self._user = user
+        self._etag: str | None = None
+        self._known = sent is None or not file.name  # what never had a name was never sent
+        self._began = bool(sent)
+        self._pending: Boundary | None = None
+        self._uncertain: Boundary | None = None
+        self._state = State.LIVE
+        self._strays = sent is not None
+
+    @property
+    def key(self) -> str:
+        """The object's key, once it is settled."""
+        return f"{self._prefix}{self._file.name}"
+
+    @property
+    def complete(self) -> bool:
+        """Whether the file is sealed and S3 has all of it, marked as finished."""
+        file = self._file
+        return file.sealed and file.stored.bytes == file.end.bytes and self._state is file.state
+
+    @property
+    def resent(self) -> int:
+        """The bytes of the next upload that are stored already."""
+        stored = self._file.stored.bytes
+        return stored if stored < MIN_PART else 0
+
+    def advance(self) -> bool:
+        """Send what is new, one upload's worth. False when there is nothing to send.
+
+        Raises:
+            SegmentsNeeded, ObjectGone: the object can't go on; the caller rearranges the log.
+            FencedError: somebody else wrote to the object.
+            BucketboardError: it did not work this time.
+        """
+        file = self._file
+        if not file.name:
+            self._rename()
+        if not self._known:
+            self._look()
+        target = file.next_boundary(MAX_TAIL)
+        final = file.sealed and target.bytes == file.end.bytes
+        state = file.state if final else State.LIVE
+        if (
+            target.bytes <= max(file.stored.bytes, file.begin.bytes if not final else 0)
+            and state is self._state
+        ):
+            return False
+        self._send(target, state)
+        return True
+
+    def put_whole(self) -> None:
+        """Send a sealed file as an object that is written once and never replaced."""
+        file = self._file
+        if not file.name:
+            self._rename()
+        if not self._known:
+            self._look()
+            if self.complete:
+                return
+        if file.stored.bytes:
+            raise SegmentsNeeded("a part of the file was stored before")
+        self._pending = file.end
+        body = file.storage.read(0, file.end.bytes)
+        try:
+            self._acknowledge(self._put(body, file.end, file.state, None), file.end, file.state)
+        except BucketboardError as error:
+            self._failed(error)
+
+    def drop_strays(self) -> None:
+        """Abort what failed attempts of ours left of multipart uploads on this very key."""
+        if not self._strays or not self._file.name or self._etag is None:
+            return
+        with contextlib.suppress(BucketboardError):
+            acknowledged = self._bucket.head(self.key).last_modified
+            for upload_id, started in list(self._bucket.uploads(self.key)):
+                if acknowledged is not None and started <= acknowledged:
+                    self._bucket.abort_upload(self.key, upload_id)
+            self._strays = False
+
+    def _rename(self) -> None:
+        self._file.name = self._names.next()
+        self._file.storage.note(name=self._file.name)
+
+    def _send(self, target: Boundary, state: State) -> None:
+        stored = self._file.stored
+        self._pending = target
+        try:
+            if stored.bytes == 0 and self._can.put_conditions is None and self._probe():
+                stored = self._file.stored
+            if self._etag is not None and self._conditions_missing(stored.bytes):
+                self._verify()
+            step = plan(stored.bytes, target.bytes, first=self._file.storage.first)
+            if isinstance(step, Put):
+                body = self._file.storage.read(0, step.stop)
+                info = self._put(body, target, state, self._etag)
+            else:
+                info = self._append(step, target, state)
+        except BucketboardError as error:
+            self._failed(error)
+        else:
+            first = not self._began
+            self._acknowledge(info, target, state)
+            if first and self._names.blind:
+                self._look_once()
+
+    def _look_once(self) -> None:
+        """Find out early whether what is written may be read, as growing an object needs."""
+        try:
+            self._bucket.head(self.key)
+        except BucketboardError as error:
+            if error.reason is Reason.DENIED:
+                raise SegmentsNeeded(f"this identity can write but not read ({error.message})") from error
+
+    def _conditions_missing(self, stored: int) -> bool:
+        if stored < MIN_PART:
+            return self._can.put_conditions is False
+        return self._can.complete_conditions is False
+
+    def _probe(self) -> bool:
+        """Learn whether the server heeds conditions, by a PUT of the first record under a false one.
+
+        True: it does not, and the record is stored. The bytes are right either way.
+        """
+        begin = self._file.begin
+        body = self._file.storage.read(0, begin.bytes)
+        content = self._content(begin, State.LIVE)
+        try:
+            info = self._bucket.put(self.key, body, content, crc=begin.crc, if_match=FALSE_ETAG)
+        except BucketboardError as error:
+            if error.reason in (Reason.PRECONDITION, Reason.NOT_FOUND):
+                self._can.put_conditions = True
+                return False
+            if error.reason in (Reason.DENIED, Reason.UNSUPPORTED):
+                self._can.put_conditions = None if error.reason is Reason.DENIED else False
+                return False
+            raise
+        self._can.put_conditions = False
+        self._acknowledge(info, begin, State.LIVE)
+        return True
+
+    def _put(self, body: bytes, target: Boundary, state: State, etag: str | None) -> ObjectInfo:
+        conditional = self._can.put_conditions is not False
+        info = self._bucket.put(
+            self.key,
+            body,
+            self._content(target, state),
+            crc=target.crc,
+            if_match=etag if conditional else None,
+            if_none_match=conditional and etag is None,
+        )
+        return info
+
+    def _append(self, step: Append, target: Boundary, state: State) -> ObjectInfo:
+        assert self._etag is not None
+        if self._can.part_copy is False:
+            raise SegmentsNeeded("the server can't copy parts of objects")
+        self._strays = True  # until S3 has acknowledged the end of this upload
+        upload_id = self._bucket.create_upload(self.key, self._content(target, state))
+        try:
+            parts = self._copy(step, upload_id)
+            if step.stop > step.tail:
+                body = self._file.storage.read(step.tail, step.stop)
+                number = len(step.copies) + 1
+                parts.append(self._bucket.upload_part(self.key, upload_id, number, body, crc32c(body)))
+            info = self._complete(upload_id, parts, target)
+        except BaseException as error:
+            unknown = isinstance(error, BucketboardError) and error.reason is Reason.OUTCOME_UNKNOWN
+            if not unknown:
+                with contextlib.suppress(BucketboardError):
+                    self._bucket.abort_upload(self.key, upload_id)
+                    self._strays = False
+            raise
+        self._strays = False
+        return info
+
+    def _copy(self, step: Append, upload_id: str) -> list[Part]:
+        etag = self._etag or ""
+
+        def copy(numbered: tuple[int, tuple[int, int]]) -> Part:
+            number, (start, stop) = numbered
+            return self._bucket.copy_part(self.key, upload_id, number, start, stop, etag)
+
+        work = list(enumerate(step.copies, 1))
+        try:
+            if len(work) == 1:
+                parts = [copy(work[0])]
+            else:
+                with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
+                    parts = list(pool.map(copy, work))
+        except InvalidError as error:
+            if error.reason in (Reason.NO_SUCH_BUCKET, Reason.IDENTITY):
+                raise
+            if error.reason is not Reason.DENIED:
+                self._can.part_copy = False
+            raise SegmentsNeeded(f"copying parts is refused ({error.message})") from error
+        self._can.part_copy = True
+        return parts
+
+    def _complete(self, upload_id: str, parts: list[Part], target: Boundary) -> ObjectInfo:
+        def complete(etag: str | None) -> ObjectInfo:
+            return self._bucket.complete_upload(
+                self.key, upload_id, parts, size=target.bytes, crc=target.crc, if_match=etag
+            )
+
+        if self._can.complete_conditions is None:
+            try:
+                info = complete(FALSE_ETAG)
+            except BucketboardError as error:
+                if error.reason is not Reason.PRECONDITION:
+                    raise
+                self._can.complete_conditions = True
+            else:
+                self._can.complete_conditions = False
+                return info
+        return complete(self._etag if self._can.complete_conditions else None)
+
+    def _content(self, target: Boundary, state: State) -> Content:
+        metadata = ObjectMetadata(
+            self._file.log_id, secrets.token_hex(8), target.bytes, target.crc, state, self._user
+        )
+        return Content(CONTENT_TYPE, metadata.headers(), final=state is not State.LIVE)
+
+    def _acknowledge(self, info: ObjectInfo, target: Boundary, state: State) -> None:
+        self._etag = info.etag
+        self._uncertain = None
+        if info.version_id is not None:
+            self._can.versioned = True
+        self._known = True
+        self._began = True
+        self._state = state
+        self._file.acknowledge(target, keep=MIN_PART)
+        self._file.storage.note(sent=target.bytes)
+
+    def _failed(self, error: BucketboardError) -> None:
+        """Forget what was known; find out at once what a refused condition means, else leave it for later."""
+        before = (self._etag, self._file.name)
+        self._known = False
+        if error.reason is Reason.OUTCOME_UNKNOWN:
+            self._uncertain = self._pending
+        if error.reason is Reason.DENIED and self._etag is not None:
+            raise SegmentsNeeded(f"replacing the object is refused ({error.message})") from error
+        if error.reason not in _REFUSALS:
+            raise error
+        self._look(refused=error.reason is Reason.PRECONDITION)
+        if error.reason is Reason.CONFLICT or before == (self._etag, self._file.name):
+            raise error  # nothing changed that the next attempt could build on: wait before it
+
+    def _verify(self) -> None:
+        """For a server without conditions: look whether the object is still the one we wrote."""
+        info = self._bucket.head(self.key)
+        if info.etag != self._etag:
+            self._adopt(info)
+
+    def _look(self, *, refused: bool = False) -> None:
+        """Find out what is stored, and adopt it if it is a prefix of this log."""
+        try:
+            info = self._bucket.head(self.key)
+        except BucketboardError as error:
+            if error.reason is Reason.DENIED:
+                self._look_blind(error, refused)
+            elif error.reason is Reason.NOT_FOUND:
+                self._gone()
+            else:
+                raise
+            return
+        self._adopt(info)
+
+    def _adopt(self, info: ObjectInfo) -> None:
+        metadata = ObjectMetadata.parse(info.metadata)
+        if metadata is None or metadata.log_id != self._file.log_id or metadata.length != info.size:
+            self._foreign(info)
+            return
+        candidates = (self._pending, self._file.boundary_at(metadata.length))
+        for boundary in candidates:
+            if boundary and (boundary.bytes, boundary.crc) == (metadata.length, metadata.crc32c):
+                break
+        else:
+            self._foreign(info)
+            return
+        if boundary.bytes < self._file.stored.bytes:
+            self._foreign(info)
+            return
+        self._acknowledge(info, boundary, metadata.state)
+
+    def _foreign(self, info: ObjectInfo) -> None:
+        """Somebody else's object: before our first write its name is taken, after it we are fenced."""
+        if not self._began and self._file.stored.bytes == 0:
+            self._rename()
+            self._known, self._etag = True, None
+            return
+        raise FencedError(
+            f"s3://{self._bucket.name}/{self.key} was changed by somebody else; "
+            "this writer stopped and left it alone",
+            hint="give each writer a run of its own; a spool, if there is one, keeps what was logged since",
+            reason=Reason.PRECONDITION,
+        )
+
+    def _gone(self) -> None:
+        if self._began and self._file.storage.first > 0:
+            raise ObjectGone(f"s3://{self._bucket.name}/{self.key} was deleted")
+        self._known, self._etag, self._state = True, None, State.LIVE
+        self._file.acknowledge(Boundary(), keep=MIN_PART)
+
+    def _look_blind(self, error: BucketboardError, refused: bool) -> None:
+        """Go on without permission to look.
+
+        A name that is taken after an attempt of unknown outcome was taken by that attempt; taken at the
+        first attempt, it is somebody else's.
+        """
+        if not refused:
+            self._known = True  # try again under the same condition, and learn from its refusal
+        elif self._uncertain is not None:
+            state = self._file.state if self._uncertain == self._file.end else State.LIVE
+            self._acknowledge(ObjectInfo(self.key, self._uncertain.bytes, ""), self._uncertain, state)
+            if state is State.LIVE:
+                raise SegmentsNeeded(f"this identity can write but not read ({error.message})") from error
+        elif self._began:
+            self._foreign(ObjectInfo(self.key, 0, ""))
+        else:
+            self._rename()
+            self._known = True

@@ -1,0 +1,229 @@
+"""The spool: local files that keep what was logged until S3 has it, past the death of the process.
+
+A directory with two files per log file: ``<log id>.tfevents`` holds exactly the bytes of the event file,
+``<log id>.json`` says where they belong. The data file carries its holder's record lock (fcntl, which a
+forked child does not inherit); only the holder sends it. Creation writes the header last and removal takes
+the data first, so a header without data means "finished", data without a header "never begun".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from bucketboard.errors import CorruptDataError, InvalidError
+from bucketboard.replication.storage import FileStorage
+
+__all__ = ["Header", "SpoolStorage", "default_directory", "entries", "prepare_directory"]
+
+FORMAT = 1
+DATA_SUFFIX = ".tfevents"
+HEADER_SUFFIX = ".json"
+_ORPHAN_SECONDS = 60
+_NETWORK_TYPES = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "9p", "afs", "fuse.", "wekafs")
+
+_held: set[str] = set()
+"""Log ids whose lock this process holds: opening such a file again would drop the lock."""
+os.register_at_fork(after_in_child=_held.clear)
+
+
+@dataclass(frozen=True)
+class Header:
+    """Where a spooled file belongs, and how far it got. Holds no secrets.
+
+    ``kind`` is "events" for an event file and "file" for any other; ``name`` is its name below the run
+    ``prefix``, "" until an event file's name is settled; ``sent`` the bytes S3 had acknowledged.
+    """
+
+    log_id: str
+    writer_id: str
+    sequence: int
+    bucket: str
+    prefix: str
+    kind: str = "events"
+    name: str = ""
+    suffix: str = ""
+    append: str = "auto"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    created: float = field(default_factory=time.time)
+    sent: int = 0
+    format: int = FORMAT
+
+    @property
+    def target(self) -> str:
+        """The run's URL, for messages."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    @classmethod
+    def load(cls, path: Path) -> Header:
+        """Read a header file.
+
+        Raises:
+            CorruptDataError: it is no header, or one of a newer format.
+        """
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            if values["format"] > FORMAT:
+                raise CorruptDataError(
+                    f"{path} has spool format {values['format']}", hint="recover it with a newer bucketboard"
+                )
+            return cls(**{f.name: values[f.name] for f in fields(cls)})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CorruptDataError(f"{path} is no spool header: {error}") from error
+
+
+class SpoolStorage(FileStorage):
+    """A spooled file that this process holds."""
+
+    def __init__(self, path: Path, header: Header, *, exclusive: bool) -> None:
+        super().__init__(path, exclusive=exclusive)
+        self.header = header
+        self._header_path = path.with_suffix(HEADER_SUFFIX)
+        try:
+            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            super().close()
+            raise
+        _held.add(header.log_id)
+
+    @classmethod
+    def create(cls, directory: Path, header: Header) -> SpoolStorage:
+        """A new, empty spooled file.
+
+        Raises:
+            OSError: the directory can't be written.
+        """
+        storage = cls(directory / f"{header.log_id}{DATA_SUFFIX}", header, exclusive=True)
+        try:
+            storage._save()
+        except OSError:
+            storage.remove()
+            raise
+        return storage
+
+    @classmethod
+    def take(cls, path: Path) -> SpoolStorage | None:
+        """Take over the data file ``path`` if nobody holds it; None where somebody does or it is gone.
+
+        Raises:
+            CorruptDataError: its header can't be read.
+        """
+        if path.stem in _held:
+            return None
+        header_path = path.with_suffix(HEADER_SUFFIX)
+        if not header_path.exists():
+            _remove_orphan(path)
+            return None
+        if not path.exists():  # finished, and its holder died between the two removals
+            with contextlib.suppress(OSError):
+                header_path.unlink()
+            return None
+        header = Header.load(header_path)
+        try:
+            storage = cls(path, header, exclusive=False)
+        except OSError:
+            return None
+        if os.fstat(storage.fd).st_nlink == 0 or storage.size == 0:
+            storage.remove()
+            return None
+        # The holder may have moved on between our reading of the header and its death.
+        storage.header = Header.load(header_path)
+        return storage
+
+    def note(self, **facts: Any) -> None:
+        self.header = replace(self.header, **facts)
+        with contextlib.suppress(OSError):  # without the note a recovery asks S3 instead
+            self._save()
+
+    def close(self) -> None:
+        super().close()
+        _held.discard(self.header.log_id)
+
+    def remove(self) -> None:
+        super().remove()
+        with contextlib.suppress(OSError):
+            self._header_path.unlink()
+
+    def _save(self) -> None:
+        temporary = self._header_path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(asdict(self.header)), encoding="utf-8")
+        temporary.replace(self._header_path)
+
+
+def _remove_orphan(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == 0 and time.time() - path.stat().st_mtime > _ORPHAN_SECONDS:
+            path.unlink()
+
+
+def entries(directory: Path) -> Iterator[Path]:
+    """The data files of a spool directory, also those that are gone but for their header; oldest first."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        names = {path.stem for path in directory.iterdir() if path.suffix in (DATA_SUFFIX, HEADER_SUFFIX)}
+        yield from sorted(directory / f"{name}{DATA_SUFFIX}" for name in names)
+
+
+def default_directory() -> Path:
+    """The user's spool: ``BUCKETBOARD_SPOOL`` if it is a path, else below the user's state directory."""
+    given = os.environ.get("BUCKETBOARD_SPOOL", "auto")
+    if given not in ("auto", "none", ""):
+        return Path(given)
+    import platformdirs
+
+    return Path(platformdirs.user_state_dir("bucketboard", appauthor=False)) / "spool"
+
+
+def _temporary_directory() -> Path:
+    return Path(tempfile.gettempdir()) / f"bucketboard-{os.getuid()}" / "spool"
+
+
+def prepare_directory(spool: str) -> Path:
+    """The directory for ``spool`` ("auto" or a path), made if needed, private to the user.
+
+    The user's own choice of a path is taken as it is. The default one is replaced by the local temporary
+    directory where it lies on a network file system, whose locks and write times can't be relied on.
+
+    Raises:
+        OSError: it can't be made or written.
+        InvalidError: somebody else owns it.
+    """
+    directory = Path(spool) if spool != "auto" else default_directory()
+    if spool == "auto" and _on_network(directory):
+        directory = _temporary_directory()
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = directory.stat()
+    if status.st_uid != os.getuid():
+        raise InvalidError(
+            f"the spool {directory} belongs to another user", hint="set spool= to a path of yours"
+        )
+    if status.st_mode & 0o077:
+        directory.chmod(0o700)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise PermissionError(f"{directory} is not writable")
+    return directory
+
+
+def _on_network(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Whether ``path`` lies on a network file system, as far as Linux's mount table tells."""
+    try:
+        lines = mountinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    target = os.path.realpath(path)
+    best, kind = "", ""
+    for line in lines:
+        parts = line.split()
+        point = parts[4].encode().decode("unicode_escape") if "\\" in parts[4] else parts[4]
+        inside = target == point or target.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, parts[parts.index("-") + 1]
+    return kind.startswith(_NETWORK_TYPES)

@@ -1,0 +1,344 @@
+"""The uploader: sends one writer's log to its run, file after file, in a thread of its own."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from bucketboard.errors import BucketboardError, FencedError, InvalidError, UnavailableError
+from bucketboard.replication.log import EventLog, LogFile, State
+from bucketboard.replication.options import Options
+from bucketboard.replication.plan import MAX_TAIL
+from bucketboard.replication.position import Mark
+from bucketboard.replication.replica import ObjectGone, Replica, RunNames, SegmentsNeeded
+from bucketboard.replication.storage import Storage
+from bucketboard.store.bucket import Bucket, Content
+from bucketboard.store.capabilities import Capabilities, capabilities_of
+
+__all__ = ["Sidecar", "Target", "Uploader"]
+
+logger = logging.getLogger("bucketboard")
+
+_BACKOFF_FIRST = 0.5
+_BACKOFF_MOST = 30.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a log goes: the run's prefix in a bucket (with a slash behind), and what its objects carry."""
+
+    bucket: Bucket
+    prefix: str
+    suffix: str = ""
+    user: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket.name}/{self.prefix.rstrip('/')}"
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """A file that belongs beside the event files, stored whole."""
+
+    name: str
+    storage: Storage
+    content_type: str = "application/octet-stream"
+
+
+class Uploader:
+    """Decides when to send and what comes first; replicas do the sending.
+
+    ``advance`` does all work due now and can be driven by hand with a clock of one's own; ``start`` drives
+    it from a daemon thread. ``sent_before`` tells, for files found in the spool, what S3 was known to have.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        target: Target,
+        options: Options,
+        report: Callable[[BucketboardError], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sent_before: Mapping[str, int] | None = None,
+    ) -> None:
+        self._log = log
+        self._target = target
+        self._options = options
+        self._report = report
+        self._clock = clock
+        self._sent_before = sent_before or {}
+        self._sidecars: collections.deque[Sidecar] = collections.deque()
+        self._names = RunNames(target.bucket, target.prefix, target.suffix)
+        self._replica: tuple[LogFile, Replica] | None = None
+        self._segments = options.append == "segments"
+        self._can: Capabilities | None = None
+        self._random = random.Random()  # the training's own generator must not be touched
+        self._began = clock()
+        self._last_start = float("-inf")
+        self._last_duration = 0.0
+        self._failures = 0
+        self._retry_at = float("-inf")
+        self._error: BucketboardError | None = None
+        self._attempts = 0
+        self._closing_attempts = 0
+        self._wanted = Mark()
+        self._closing = False
+        self._stopped = False
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        if self._segments:
+            self._log.roll_size = min(self._log.roll_size, MAX_TAIL)
+
+    def start(self) -> None:
+        """Begin uploading in the background."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="bucketboard-upload", daemon=True)
+            self._thread.start()
+
+    def wake(self) -> None:
+        """Something was logged."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def add(self, sidecar: Sidecar) -> None:
+        """Send a file beside the event files; one of the same name that still waits is replaced."""
+        for waiting in list(self._sidecars):
+            if waiting.name == sidecar.name:
+                with contextlib.suppress(ValueError):
+                    self._sidecars.remove(waiting)
+                    waiting.storage.remove()
+        self._sidecars.append(sidecar)
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything waits for S3."""
+        return bool(self._sidecars) or self._log.stored != self._log.logged
+
+    @property
+    def complete(self) -> bool:
+        """Whether S3 has everything, the finished files marked as such."""
+        return not self._sidecars and not self._log.files
+
+    def due(self) -> float:
+        """The clock's time of the next upload; infinity when there is nothing to send."""
+        if self._stopped or not (self.pending or (self._closing and not self.complete)):
+            return float("inf")
+        if self._failures:
+            return self._retry_at
+        if self._closing or self._log.stored.bytes < self._wanted.bytes:
+            return float("-inf")
+        resent = self._replica[1].resent if self._replica else 0
+        interval = self._options.cadence.interval(
+            age=self._clock() - self._began,
+            resent=0 if self._segments else resent,
+            last_duration=self._last_duration,
+            segments=self._segments,
+        )
+        return self._last_start + interval
+
+    def advance(self) -> None:
+        """Send everything that is logged now.
+
+        Raises:
+            FencedError: somebody else wrote to our object; the uploader has stopped for good.
+            BucketboardError: it did not work; ``due`` says when to try again.
+        """
+        self._last_start = self._clock()
+        self._attempts += 1
+        try:
+            self._send_all()
+        except FencedError as error:
+            self._error, self._stopped = error, True
+            raise
+        except BucketboardError as error:
+            self._error = error
+            wait = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2**self._failures)
+            self._failures = min(self._failures + 1, 16)
+            self._retry_at = self._clock() + wait * self._random.uniform(0.5, 1.5)
+            raise
+        self._error = None
+        self._failures = 0
+        self._last_duration = self._clock() - self._last_start
+
+    def _send_all(self) -> None:
+        self._send_sidecars()
+        goal = self._log.logged.bytes
+        if self._segments:
+            self._log.seal(State.ROLLED)
+        while self._log.files:
+            file = self._log.files[0]
+            try:
+                replica = self._replica_for(file)
+                if self._segments:
+                    if not file.sealed:
+                        return
+                    replica.put_whole()
+                elif not replica.advance() and not file.sealed:
+                    return
+                elif not file.sealed and self._log.stored.bytes >= goal:
+                    self._check_versions()
+                    return
+                self._check_versions()
+            except SegmentsNeeded as reason:
+                self._change_to_segments(str(reason))
+                continue
+            except ObjectGone as gone:
+                self._report(
+                    UnavailableError(
+                        f"{gone}; its {file.stored.events:,} events are lost, later ones go to a new file",
+                        hint="keep a spool (spool=) and such an object is written again",
+                    )
+                )
+                self._log.divide()
+                self._replica = None
+                continue
+            finally:
+                self.wake()
+            if replica.complete:
+                replica.drop_strays()
+                self._log.finish(file)
+                self._replica = None
+
+    def _send_sidecars(self) -> None:
+        while self._sidecars:
+            sidecar = self._sidecars[0]
+            body = sidecar.storage.read(0, sidecar.storage.size)
+            key = self._target.prefix + sidecar.name
+            self._target.bucket.put(key, body, Content(sidecar.content_type, {}, final=True))
+            with contextlib.suppress(ValueError):  # replaced meanwhile by a newer one
+                self._sidecars.remove(sidecar)
+            sidecar.storage.remove()
+
+    def _replica_for(self, file: LogFile) -> Replica:
+        if self._can is None:
+            self._can = capabilities_of(self._target.bucket)
+            self._check_versions()
+        if self._replica is None or self._replica[0] is not file:
+            replica = Replica(
+                self._target.bucket,
+                self._target.prefix,
+                file,
+                self._can,
+                self._names,
+                self._target.user,
+                sent=self._sent_before.get(file.log_id),
+            )
+            self._replica = (file, replica)
+        return self._replica[1]
+
+    def _check_versions(self) -> None:
+        can = self._can
+        if self._segments or self._options.append == "grow" or can is None:
+            return
+        if can.versioned:
+            raise SegmentsNeeded("the bucket keeps every replaced version")
+        if can.part_copy is False:
+            raise SegmentsNeeded("the server can't copy parts of objects")
+
+    def _change_to_segments(self, why: str) -> None:
+        if not self._segments:
+            logger.warning("%s: events go to segments, one object a minute at most: %s", self._target, why)
+        self._segments = True
+        self._log.roll_size = min(self._log.roll_size, MAX_TAIL)
+        self._replica = None
+        self._log.divide()
+        if self._closing or self._log.stored.bytes < self._wanted.bytes:
+            self._log.seal(State.CLOSED if self._closing else State.ROLLED)
+
+    def sync(self, wanted: Mark, timeout: float | None) -> None:
+        """Wait until S3 has everything up to ``wanted``.
+
+        Raises:
+            InvalidError, FencedError: it can't be sent as things are.
+            UnavailableError: it was not sent in time.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            self._wanted = max(self._wanted, wanted)
+            self._retry_at = float("-inf")
+            attempts = self._attempts
+            self._changed.notify_all()
+            while self._log.stored.bytes < wanted.bytes or self._sidecars:
+                error = self._error
+                hopeless = isinstance(error, InvalidError | FencedError) and self._attempts > attempts
+                if error is not None and (hopeless or self._stopped):
+                    raise error
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    raise UnavailableError(
+                        f"{self._target}: not stored within {timeout:g} s",
+                        hint="uploads go on in the background",
+                    ) from error
+                self._changed.wait(left)
+
+    def begin_close(self) -> None:
+        """Send the rest without further delay. The log must be sealed before."""
+        with self._changed:
+            if not self._closing:
+                self._closing = True
+                self._closing_attempts = self._attempts
+                self._retry_at = float("-inf")
+            self._changed.notify_all()
+
+    def let_go(self) -> None:
+        """Close the log and what waits beside it; what is spooled stays there."""
+        self._log.close()
+        for sidecar in self._sidecars:
+            sidecar.storage.close()
+
+    def close(self, timeout: float) -> bool:
+        """Send the rest, wait for it up to ``timeout`` seconds, stop. Whether S3 has everything.
+
+        Gives up early where trying again can't help.
+        """
+        deadline = time.monotonic() + timeout
+        self.begin_close()
+        with self._changed:
+            attempts = self._closing_attempts
+            while not self.complete and not self._stopped:
+                left = deadline - time.monotonic()
+                hopeless = isinstance(self._error, InvalidError) and self._attempts > attempts
+                if left <= 0 or hopeless:
+                    break
+                self._changed.wait(left)
+            self._stopped = True
+            self._changed.notify_all()
+        return self.complete
+
+    @property
+    def error(self) -> BucketboardError | None:
+        """Why the last attempt failed; None if it did not."""
+        return self._error
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._stopped:
+                    wait = self.due() - self._clock()
+                    if wait <= 0:
+                        break
+                    self._changed.wait(None if wait == float("inf") else wait)
+                if self._stopped:
+                    return
+            failures = self._failures
+            try:
+                self.advance()
+            except BucketboardError as error:
+                if not failures:
+                    self._report(error)
+            except Exception as error:
+                if self._stopped:
+                    return  # close() gave up and took the files away
+                # A fault of our own must neither end uploads nor stay unseen.
+                self._failures += 1
+                self._retry_at = self._clock() + _BACKOFF_MOST
+                self._error = UnavailableError(f"{self._target}: {type(error).__name__}: {error}")
+                logger.exception("%s: upload failed", self._target)
+            self.wake()

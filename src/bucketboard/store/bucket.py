@@ -1,0 +1,313 @@
+"""Operations on the objects of one bucket."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bucketboard.errors import BucketboardError, InvalidError, Reason
+from bucketboard.store.client import is_aws, s3_client
+from bucketboard.store.settings import Settings
+
+__all__ = ["Bucket", "Content", "Listing", "ObjectInfo", "Part"]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What S3 says of an object. ``metadata`` keys are lower case; sizes are bytes."""
+
+    key: str
+    size: int
+    etag: str
+    last_modified: datetime.datetime | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    version_id: str | None = None
+    storage_class: str = "STANDARD"
+    content_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One LIST: the objects below a prefix and, with a delimiter, the common prefixes."""
+
+    objects: list[ObjectInfo]
+    prefixes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an object is stored with, besides its bytes: restated at every rewrite."""
+
+    content_type: str
+    metadata: Mapping[str, str]
+    final: bool = False
+    """Whether the object is finished, so that its storage class applies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a multipart upload that S3 acknowledged."""
+
+    number: int
+    etag: str
+    crc32c: str | None = None
+
+
+def _crc_text(crc: int) -> str:
+    return base64.b64encode(crc.to_bytes(4, "big")).decode()
+
+
+class Bucket:
+    """One bucket, reached by one set of settings.
+
+    Every method makes exactly the request it names and raises only errors of ours. Replicas make one attempt
+    per request, because they must know what a failed one did; readers let botocore repeat (``attempts``).
+    """
+
+    def __init__(self, name: str, settings: Settings, *, attempts: int = 1) -> None:
+        self.name = name
+        self.settings = settings
+        self._attempts = attempts
+
+    @property
+    def on_aws(self) -> bool:
+        """Whether this is AWS itself rather than an S3-compatible server."""
+        try:
+            return is_aws(s3_client(self.settings, attempts=self._attempts))
+        except Exception as error:
+            raise self._translate(error, "Connect", "") from error
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint's URL as configured, "" for AWS's own."""
+        return self.settings.endpoint() or ""
+
+    def put(
+        self,
+        key: str,
+        body: bytes,
+        content: Content,
+        *,
+        crc: int | None = None,
+        if_match: str | None = None,
+        if_none_match: bool = False,
+    ) -> ObjectInfo:
+        """PutObject, conditional where asked."""
+        params = self._write_params(content)
+        if crc is not None and self.settings.checksum != "off":
+            params["ChecksumCRC32C"] = _crc_text(crc)
+        if if_match is not None:
+            params["IfMatch"] = if_match
+        if if_none_match:
+            params["IfNoneMatch"] = "*"
+        answer = self._call("PutObject", key, Body=body, **params)
+        return _written(key, len(body), answer)
+
+    def head(self, key: str) -> ObjectInfo:
+        """HeadObject."""
+        answer = self._call("HeadObject", key)
+        return _info(key, int(answer["ContentLength"]), answer)
+
+    def get(self, key: str, start: int = 0, stop: int | None = None) -> tuple[bytes, ObjectInfo]:
+        """GetObject of bytes ``start`` to ``stop`` (exclusive; None: to the end).
+
+        The info's ``size`` is that of the whole object. A start at or past the end gives no bytes.
+        """
+        params: dict[str, Any] = {}
+        if start or stop is not None:
+            params["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+        answer = self._call("GetObject", key, **params)
+        try:
+            body: bytes = answer["Body"].read()
+        except Exception as error:
+            raise self._translate(error, "GetObject", key) from error
+        total = answer.get("ContentRange", "").rpartition("/")[2]
+        return body, _info(key, int(total) if total.isdigit() else len(body), answer)
+
+    def list(self, prefix: str, *, delimiter: str = "") -> Listing:
+        """ListObjectsV2, all pages."""
+        listing = Listing([], [])
+        for page in self._pages("ListObjectsV2", Prefix=prefix, Delimiter=delimiter):
+            listing.prefixes.extend(entry["Prefix"] for entry in page.get("CommonPrefixes", ()))
+            listing.objects.extend(
+                ObjectInfo(
+                    entry["Key"],
+                    int(entry["Size"]),
+                    entry["ETag"],
+                    entry.get("LastModified"),
+                    storage_class=entry.get("StorageClass", "STANDARD"),
+                )
+                for entry in page.get("Contents", ())
+            )
+        return listing
+
+    def delete(self, key: str) -> None:
+        """DeleteObject."""
+        self._call("DeleteObject", key)
+
+    def create_upload(self, key: str, content: Content) -> str:
+        """CreateMultipartUpload; gives the upload id."""
+        params = self._write_params(content)
+        if self.settings.checksum != "off":
+            # CRC32C of a multipart upload is a checksum of checksums unless asked otherwise.
+            params |= {"ChecksumAlgorithm": "CRC32C", "ChecksumType": "FULL_OBJECT"}
+        return str(self._call("CreateMultipartUpload", key, **params)["UploadId"])
+
+    def copy_part(self, key: str, upload_id: str, number: int, start: int, stop: int, etag: str) -> Part:
+        """UploadPartCopy of bytes ``start`` to ``stop`` of ``key`` itself, if it still has ``etag``."""
+        params: dict[str, Any] = {}
+        if self.settings.expected_bucket_owner:
+            params["ExpectedSourceBucketOwner"] = self.settings.expected_bucket_owner
+        answer = self._call(
+            "UploadPartCopy",
+            key,
+            UploadId=upload_id,
+            PartNumber=number,
+            CopySource={"Bucket": self.name, "Key": key},
+            CopySourceRange=f"bytes={start}-{stop - 1}",
+            CopySourceIfMatch=etag,
+            **params,
+        )
+        result = answer.get("CopyPartResult") or {}
+        if not result.get("ETag"):
+            # Some servers take it for the upload of an empty part and say that all is well.
+            raise InvalidError(
+                f"UploadPartCopy s3://{self.name}/{key}: nothing was copied", reason=Reason.UNSUPPORTED
+            )
+        return Part(number, result["ETag"], result.get("ChecksumCRC32C"))
+
+    def upload_part(self, key: str, upload_id: str, number: int, body: bytes, crc: int) -> Part:
+        """UploadPart."""
+        params: dict[str, Any] = {}
+        if self.settings.checksum != "off":
+            params["ChecksumCRC32C"] = _crc_text(crc)
+        answer = self._call("UploadPart", key, UploadId=upload_id, PartNumber=number, Body=body, **params)
+        return Part(number, answer["ETag"], params.get("ChecksumCRC32C"))
+
+    def complete_upload(
+        self, key: str, upload_id: str, parts: Sequence[Part], *, size: int, crc: int, if_match: str | None
+    ) -> ObjectInfo:
+        """CompleteMultipartUpload with the whole object's size and CRC32C, conditional where asked."""
+        params: dict[str, Any] = {}
+        if self.settings.checksum != "off":
+            params |= {"ChecksumCRC32C": _crc_text(crc), "ChecksumType": "FULL_OBJECT"}
+        if if_match is not None:
+            params["IfMatch"] = if_match
+        entries: list[dict[str, Any]] = []
+        for part in parts:
+            entry: dict[str, Any] = {"PartNumber": part.number, "ETag": part.etag}
+            if part.crc32c and self.settings.checksum != "off":
+                entry["ChecksumCRC32C"] = part.crc32c
+            entries.append(entry)
+        answer = self._call(
+            "CompleteMultipartUpload",
+            key,
+            UploadId=upload_id,
+            MultipartUpload={"Parts": entries},
+            MpuObjectSize=size,
+            **params,
+        )
+        return _written(key, size, answer)
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """AbortMultipartUpload."""
+        self._call("AbortMultipartUpload", key, UploadId=upload_id)
+
+    def uploads(self, key: str) -> Iterator[tuple[str, datetime.datetime]]:
+        """Id and start of the multipart uploads under way on exactly ``key``."""
+        for page in self._pages("ListMultipartUploads", Prefix=key):
+            for entry in page.get("Uploads", ()):
+                if entry["Key"] == key:
+                    yield str(entry["UploadId"]), entry["Initiated"]
+
+    def versioning(self) -> str:
+        """GetBucketVersioning: "Enabled", "Suspended" or ""."""
+        return str(self._call("GetBucketVersioning", "").get("Status", ""))
+
+    def _write_params(self, content: Content) -> dict[str, Any]:
+        settings = self.settings
+        params: dict[str, Any] = {"ContentType": content.content_type, "Metadata": dict(content.metadata)}
+        if settings.tags:
+            params["Tagging"] = urllib.parse.urlencode(settings.tags)
+        if settings.sse:
+            params["ServerSideEncryption"] = settings.sse
+        if settings.sse_kms_key_id:
+            params["SSEKMSKeyId"] = settings.sse_kms_key_id
+        if settings.acl:
+            params["ACL"] = settings.acl
+        if settings.storage_class and content.final:
+            params["StorageClass"] = settings.storage_class
+        return params
+
+    def _common(self, operation: str) -> dict[str, Any]:
+        params: dict[str, Any] = {"Bucket": self.name}
+        if self.settings.expected_bucket_owner:
+            params["ExpectedBucketOwner"] = self.settings.expected_bucket_owner
+        if self.settings.requester_pays and operation != "GetBucketVersioning":
+            params["RequestPayer"] = "requester"
+        return params
+
+    def _call(self, operation: str, key: str, **params: Any) -> dict[str, Any]:
+        try:
+            method = getattr(s3_client(self.settings, attempts=self._attempts), _METHODS[operation])
+            if key:
+                params["Key"] = key
+            answer: dict[str, Any] = method(**self._common(operation), **params)
+        except Exception as error:
+            raise self._translate(error, operation, key) from error
+        return answer
+
+    def _pages(self, operation: str, **params: Any) -> Iterator[dict[str, Any]]:
+        try:
+            client = s3_client(self.settings, attempts=self._attempts)
+            pages = client.get_paginator(_METHODS[operation]).paginate(**self._common(operation), **params)
+            yield from pages
+        except Exception as error:
+            raise self._translate(error, operation, params["Prefix"]) from error
+
+    def _translate(self, error: Exception, operation: str, key: str) -> BucketboardError:
+        from bucketboard.store.translate import translate
+
+        return translate(error, operation, self.name, key)
+
+
+_METHODS = {
+    "PutObject": "put_object",
+    "HeadObject": "head_object",
+    "GetObject": "get_object",
+    "ListObjectsV2": "list_objects_v2",
+    "DeleteObject": "delete_object",
+    "CreateMultipartUpload": "create_multipart_upload",
+    "UploadPartCopy": "upload_part_copy",
+    "UploadPart": "upload_part",
+    "CompleteMultipartUpload": "complete_multipart_upload",
+    "AbortMultipartUpload": "abort_multipart_upload",
+    "ListMultipartUploads": "list_multipart_uploads",
+    "GetBucketVersioning": "get_bucket_versioning",
+}
+
+
+def _version(answer: Mapping[str, Any]) -> str | None:
+    version = answer.get("VersionId")
+    return None if version in (None, "null") else str(version)
+
+
+def _written(key: str, size: int, answer: Mapping[str, Any]) -> ObjectInfo:
+    return ObjectInfo(key, size, answer["ETag"], version_id=_version(answer))
+
+
+def _info(key: str, size: int, answer: Mapping[str, Any]) -> ObjectInfo:
+    return ObjectInfo(
+        key,
+        size,
+        answer["ETag"],
+        answer.get("LastModified"),
+        {name.lower(): value for name, value in answer.get("Metadata", {}).items()},
+        _version(answer),
+        answer.get("StorageClass", "STANDARD"),
+        answer.get("ContentType", ""),
+    )

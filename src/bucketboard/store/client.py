@@ -1,0 +1,92 @@
+"""boto3 clients, one per process and settings.
+
+A client is costly (a quarter of a second and megabytes of service model for the first), so writers share
+it. It is never handed to a forked child: connections and locks in it belong to the parent.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import urllib.parse
+from typing import Any
+
+from bucketboard.store.settings import Settings
+
+__all__ = ["is_aws", "s3_client"]
+
+_clients: dict[tuple[object, ...], Any] = {}
+_lock = threading.Lock()
+
+
+def _forget_parent() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _clients.clear()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
+
+
+def s3_client(settings: Settings, *, attempts: int = 1) -> Any:
+    """The process's S3 client for ``settings``; ``attempts`` > 1 lets botocore repeat failed requests.
+
+    Raises:
+        Exception: botocore's own, for a profile or CA bundle that does not exist; callers translate it.
+    """
+    endpoint = settings.endpoint()
+    connection = (
+        endpoint,
+        settings.region,
+        settings.profile,
+        settings.path_style,
+        settings.ca_bundle,
+        settings.unsigned,
+        settings.timeout,
+        attempts,
+    )
+    with _lock:
+        client = _clients.get(connection)
+        if client is None:
+            client = _clients[connection] = _new_client(settings, endpoint, attempts)
+        return client
+
+
+def _new_client(settings: Settings, endpoint: str | None, attempts: int) -> Any:
+    import boto3
+    import botocore
+    from botocore.config import Config
+
+    options: dict[str, Any] = {
+        "connect_timeout": min(10.0, settings.timeout),
+        "read_timeout": settings.timeout,
+        "retries": {"total_max_attempts": attempts, "mode": "standard"},
+        "max_pool_connections": 32,
+        "tcp_keepalive": True,
+        "user_agent_extra": "bucketboard",
+        # Our uploads carry CRC32C values of their own; botocore's defaults break S3-compatible stores.
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+    }
+    if settings.unsigned:
+        options["signature_version"] = botocore.UNSIGNED
+    path_style = settings.path_style if settings.path_style is not None else endpoint is not None
+    if path_style:
+        options["s3"] = {"addressing_style": "path"}
+    session = boto3.session.Session(profile_name=settings.profile, region_name=settings.region)
+    region = session.region_name
+    if region is None and endpoint is not None:
+        region = "us-east-1"  # S3-compatible servers want a region in the signature, seldom a certain one
+    return session.client(
+        "s3",
+        region_name=region,
+        endpoint_url=endpoint,
+        verify=settings.ca_bundle,
+        config=Config(**options),
+    )
+
+
+def is_aws(client: Any) -> bool:
+    """Whether the client talks to AWS itself, whose abilities are known."""
+    host = urllib.parse.urlsplit(client.meta.endpoint_url).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".api.aws"))

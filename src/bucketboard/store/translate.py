@@ -1,0 +1,145 @@
+"""botocore's errors as ours: what failed, on which object, why, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore import exceptions as boto
+
+from bucketboard.errors import BucketboardError, InvalidError, Reason, UnavailableError
+
+__all__ = ["translate"]
+
+_PERMISSIONS = {
+    "PutObject": "s3:PutObject",
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "ListObjectsV2": "s3:ListBucket",
+    "CreateMultipartUpload": "s3:PutObject",
+    "UploadPart": "s3:PutObject",
+    "UploadPartCopy": "s3:GetObject and s3:PutObject",
+    "CompleteMultipartUpload": "s3:PutObject",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "DeleteObject": "s3:DeleteObject",
+}
+_REASONS = {
+    "PreconditionFailed": Reason.PRECONDITION,
+    "412": Reason.PRECONDITION,
+    "ConditionalRequestConflict": Reason.CONFLICT,
+    "OperationAborted": Reason.CONFLICT,
+    "409": Reason.CONFLICT,
+    "NoSuchKey": Reason.NOT_FOUND,
+    "NotFound": Reason.NOT_FOUND,
+    "404": Reason.NOT_FOUND,
+    "NoSuchUpload": Reason.NO_SUCH_UPLOAD,
+    "NoSuchBucket": Reason.NO_SUCH_BUCKET,
+    "AccessDenied": Reason.DENIED,
+    "Forbidden": Reason.DENIED,
+    "AllAccessDisabled": Reason.DENIED,
+    "403": Reason.DENIED,
+    "NotImplemented": Reason.UNSUPPORTED,
+    "MethodNotAllowed": Reason.UNSUPPORTED,
+    "501": Reason.UNSUPPORTED,
+    "405": Reason.UNSUPPORTED,
+    "InvalidObjectState": Reason.INVALID_STATE,
+    "InvalidAccessKeyId": Reason.IDENTITY,
+    "SignatureDoesNotMatch": Reason.IDENTITY,
+    "RequestTimeTooSkewed": Reason.IDENTITY,
+}
+_HINTS = {
+    "InvalidAccessKeyId": "the access key is not known there: check the credentials and the endpoint",
+    "SignatureDoesNotMatch": "the secret key does not fit the access key, or a proxy changes requests",
+    "RequestTimeTooSkewed": "this machine's clock is wrong: set it (NTP)",
+    "InvalidBucketName": "check the bucket's name",
+    "NoSuchBucket": "create the bucket, or check its name, the endpoint and the region",
+    "PermanentRedirect": "the bucket is in another region: set region= or AWS_REGION",
+    "AuthorizationHeaderMalformed": "the bucket is in another region: set region= or AWS_REGION",
+    "IllegalLocationConstraintException": "the bucket is in another region: set region= or AWS_REGION",
+    "InvalidObjectState": "the object is archived: restore it, or write under another run name",
+    "InvalidStorageClass": "the server does not offer this storage class: leave storage_class out",
+}
+_NO_CREDENTIALS = (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)
+_DAMAGED = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentChecksumMismatch"}
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "RequestExpired"}
+
+
+def translate(error: Exception, operation: str, bucket: str, key: str = "") -> BucketboardError:
+    """The error of ours for ``error``, which ``operation`` on ``bucket``/``key`` raised."""
+    where = f"{operation} s3://{bucket}/{key}" if key else f"{operation} s3://{bucket}"
+    if isinstance(error, boto.ClientError):
+        return _from_answer(error, operation, where)
+    if isinstance(
+        error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.CredentialRetrievalError
+    ):
+        return InvalidError(
+            f"{where}: no usable AWS credentials",
+            hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the machine a role",
+            reason=Reason.IDENTITY,
+        )
+    if isinstance(error, boto.SSOError | boto.UnauthorizedSSOTokenError):
+        return InvalidError(f"{where}: the SSO session has ended", hint="run: aws sso login")
+    if isinstance(error, boto.ProfileNotFound):
+        return InvalidError(f"{where}: {error}", hint="check AWS_PROFILE or profile=")
+    if isinstance(error, boto.NoRegionError):
+        return InvalidError(f"{where}: no region is set", hint="set region= or AWS_REGION")
+    if isinstance(error, boto.SSLError):
+        return UnavailableError(
+            f"{where}: TLS failed: {error}",
+            hint="for a private certificate authority set ca_bundle= or AWS_CA_BUNDLE",
+            reason=Reason.OUTCOME_UNKNOWN,
+        )
+    if isinstance(error, boto.ParamValidationError | boto.UnknownKeyError | ValueError):
+        return InvalidError(f"{where}: {error}")
+    if isinstance(error, boto.ConnectTimeoutError | boto.EndpointConnectionError | boto.ProxyConnectionError):
+        return UnavailableError(
+            f"{where}: no connection ({error})", hint="check the endpoint, the network and its proxy settings"
+        )
+    return UnavailableError(
+        f"{where}: no answer ({type(error).__name__}: {error})", reason=Reason.OUTCOME_UNKNOWN
+    )
+
+
+def _from_answer(error: Any, operation: str, where: str) -> BucketboardError:
+    answer = error.response.get("Error", {})
+    code = str(answer.get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    said = str(answer.get("Message", "")).strip()
+    message = f"{where}: {code}{f' ({said})' if said and said != code else ''}"
+    reason = _REASONS.get(code, _REASONS.get(str(status), Reason.OTHER))
+    if operation == "HeadObject" and status == 403:
+        return UnavailableError(
+            f"{where}: 403, unknown whether it exists",
+            hint="a HEAD needs s3:GetObject, and s3:ListBucket to tell a missing object from a denied one",
+            reason=Reason.DENIED,
+        )
+    if code in _EXPIRED:
+        hint = "the credentials have expired: refresh them"
+        return UnavailableError(message, hint=hint, reason=Reason.IDENTITY)
+    if "KMS" in code.upper() or "kms:" in said:
+        return InvalidError(
+            message,
+            hint="the key's policy must allow kms:GenerateDataKey and kms:Decrypt to this identity",
+            reason=Reason.DENIED,
+        )
+    if code in _HINTS:
+        return InvalidError(message, hint=_HINTS[code], reason=reason)
+    if reason is Reason.DENIED:
+        permission = _PERMISSIONS.get(operation, f"s3:{operation}")
+        return InvalidError(message, hint=f"this identity needs {permission} on it", reason=reason)
+    if status in (301, 307, 400) and operation.startswith("Head"):
+        return InvalidError(message, hint="wrong region or malformed credentials?", reason=reason)
+    if status == 429 or (status >= 500 and reason is not Reason.UNSUPPORTED):
+        # 500 and 504 may come after the work was done; 503 SlowDown and 429 before it.
+        late = status in (500, 502, 504)
+        return UnavailableError(message, reason=Reason.OUTCOME_UNKNOWN if late else Reason.OTHER)
+    if status == 408 or code in (
+        "RequestTimeout",
+        "IncompleteBody",
+        "BadDigest",
+        "XAmzContentChecksumMismatch",
+    ):
+        return UnavailableError(message, hint="the request was damaged or cut off on its way")
+    if reason in (Reason.PRECONDITION, Reason.CONFLICT, Reason.NOT_FOUND, Reason.NO_SUCH_UPLOAD):
+        return UnavailableError(message, reason=reason)
+    return InvalidError(message, reason=reason)
