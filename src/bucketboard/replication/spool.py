@@ -22,7 +22,7 @@ from typing import Any
 from bucketboard.errors import CorruptDataError, InvalidError
 from bucketboard.replication.storage import FileStorage
 
-__all__ = ["Header", "SpoolStorage", "default_directory", "entries", "prepare_directory"]
+__all__ = ["Header", "SpoolStorage", "default_directories", "entries", "prepare_directory"]
 
 FORMAT = 1
 DATA_SUFFIX = ".tfevents"
@@ -184,6 +184,11 @@ def default_directory() -> Path:
 
 def _temporary_directory() -> Path:
     return Path(tempfile.gettempdir()) / f"bucketboard-{os.getuid()}" / "spool"
+
+
+def default_directories() -> list[Path]:
+    """Everywhere that `prepare_directory` may have put a spool by default."""
+    return [default_directory(), _temporary_directory()]
 
 
 def prepare_directory(spool: str) -> Path:
