@@ -1,4 +1,4 @@
-"""What one ``add_scalar`` costs the training thread: ours on S3, at several latencies, and torch on local disk.
+"""What one ``add_scalar`` costs the training thread: ours on S3 at two latencies, torch on local disk.
 
 Each writer runs in a process of its own; the S3 server (moto) and the delaying proxy in others. Every call
 is timed; a loop without pauses is the hardest case, because background threads then compete for the GIL.
@@ -61,7 +61,9 @@ def run(case: str, environ: dict[str, str]) -> dict[str, float]:
     """``measure`` in a process of its own."""
     with tempfile.TemporaryDirectory() as directory:
         command = [sys.executable, __file__, "--one", case, directory]
-        done = subprocess.run(command, env={**os.environ, **environ}, check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            command, env={**os.environ, **environ}, check=True, capture_output=True, text=True
+        )
     return dict(json.loads(done.stdout))
 
 

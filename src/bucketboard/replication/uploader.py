@@ -320,12 +320,12 @@ class Uploader:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._stopped:
+                while not (self._stopped or (self._closing and self.complete)):
                     wait = self.due() - self._clock()
                     if wait <= 0:
                         break
                     self._changed.wait(None if wait == float("inf") else wait)
-                if self._stopped:
+                else:
                     return
             failures = self._failures
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import fields
@@ -55,6 +56,7 @@ class EventFileWriter:
     _lock: threading.RLock
     _draining: bool
     _sink: Sink | None
+    _unfinished: list[Sink]
     _closed: bool
 
     def __init__(
@@ -98,6 +100,11 @@ class EventFileWriter:
                 sigterm.install()
             except ValueError:
                 self._report(InvalidError("drain_on_sigterm works only for a writer made in the main thread"))
+
+    @property
+    def enabled(self) -> bool:
+        """Whether events are kept: not in other ranks than 0 with ``rank_zero_only``."""
+        return self._enabled
 
     @property
     def close_timeout(self) -> float:
@@ -239,29 +246,33 @@ class EventFileWriter:
 
     def close(self) -> None:
         """Send the rest and wait for it, ``close_timeout`` seconds at most. Never raises (but Ctrl-C)."""
-        if self._draining and self._in_signal_handler():
-            return  # the interrupted thread holds the log; the exit handler will close it
         self.begin_close()
         self.end_close(self.close_timeout)
 
     def begin_close(self) -> None:
         """The first half of ``close``: nothing more is accepted, uploads of the rest begin."""
+        if self._draining and self._in_signal_handler():
+            return  # the interrupted thread holds the log; the exit handler will close it
         self.drain()
         with self._lock:
             if self._closed:
                 return
             self._closed = True
             if self._sink is not None:
+                self._unfinished.append(self._sink)
                 self._sink.begin_close()
 
     def end_close(self, timeout: float) -> None:
         """The second half: wait up to ``timeout`` seconds, report what is left."""
+        if not self._closed:
+            return
         registry.remove(self)
-        try:
-            if self._sink is not None:
-                self._sink.close(timeout)
-        except Exception as error:
-            self.report(error)
+        deadline = time.monotonic() + timeout
+        while self._unfinished:
+            try:
+                self._unfinished.pop().close(max(0.0, deadline - time.monotonic()))
+            except Exception as error:
+                self.report(error)
 
     def reopen(self) -> None:
         """Accept events again after ``close``; they go to a new event file. Else does nothing."""
@@ -298,6 +309,7 @@ class EventFileWriter:
         self._draining = False
         self._lock = threading.RLock()
         self._sink = None
+        self._unfinished = []
 
     def _in_signal_handler(self) -> bool:
         # An RLock that this thread can take while draining goes on is held by this very thread.
