@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from bucketboard.errors import BucketboardError, FencedError, InvalidError, UnavailableError
+from bucketboard.events.record import crc32c
 from bucketboard.replication.log import EventLog, LogFile, State
 from bucketboard.replication.options import Options
 from bucketboard.replication.plan import MAX_TAIL
@@ -89,6 +90,7 @@ class Uploader:
         self._attempts = 0
         self._closing_attempts = 0
         self._wanted = Mark()
+        self._idle = False
         self._closing = False
         self._stopped = False
         self._changed = threading.Condition()
@@ -102,8 +104,13 @@ class Uploader:
             self._thread = threading.Thread(target=self._run, name="bucketboard-upload", daemon=True)
             self._thread.start()
 
-    def wake(self) -> None:
-        """Something was logged."""
+    def logged(self) -> None:
+        """Something was logged. Costs next to nothing unless the uploader had nothing to do."""
+        self.start()
+        if self._idle:
+            self._notify()
+
+    def _notify(self) -> None:
         with self._changed:
             self._changed.notify_all()
 
@@ -200,7 +207,7 @@ class Uploader:
                 self._replica = None
                 continue
             finally:
-                self.wake()
+                self._notify()
             if replica.complete:
                 replica.drop_strays()
                 self._log.finish(file)
@@ -211,7 +218,8 @@ class Uploader:
             sidecar = self._sidecars[0]
             body = sidecar.storage.read(0, sidecar.storage.size)
             key = self._target.prefix + sidecar.name
-            self._target.bucket.put(key, body, Content(sidecar.content_type, {}, final=True))
+            content = Content(sidecar.content_type, {}, final=True)
+            self._target.bucket.put(key, body, content, crc=crc32c(body))
             with contextlib.suppress(ValueError):  # replaced meanwhile by a newer one
                 self._sidecars.remove(sidecar)
             sidecar.storage.remove()
@@ -321,7 +329,9 @@ class Uploader:
         while True:
             with self._changed:
                 while not (self._stopped or (self._closing and self.complete)):
+                    self._idle = True  # before the look at the log, so that nothing logged after it is missed
                     wait = self.due() - self._clock()
+                    self._idle = wait == float("inf")
                     if wait <= 0:
                         break
                     self._changed.wait(None if wait == float("inf") else wait)
@@ -341,4 +351,4 @@ class Uploader:
                 self._retry_at = self._clock() + _BACKOFF_MOST
                 self._error = UnavailableError(f"{self._target}: {type(error).__name__}: {error}")
                 logger.exception("%s: upload failed", self._target)
-            self.wake()
+            self._notify()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import urllib.parse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from bucketboard.errors import InvalidError
@@ -109,6 +109,17 @@ class Settings:
         """Settings from arguments and the environment (see :func:`from_environ`)."""
         return from_environ(cls, given, environ)
 
+    def pinned(self, environ: Mapping[str, str] = os.environ) -> Settings:
+        """The same with what the environment adds, for a process that has another environment."""
+        region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
+        return replace(
+            self,
+            endpoint_url=self.endpoint(environ),
+            region=self.region or region,
+            profile=self.profile or environ.get("AWS_PROFILE"),
+            ca_bundle=self.ca_bundle or environ.get("AWS_CA_BUNDLE"),
+        )
+
     def endpoint(self, environ: Mapping[str, str] = os.environ) -> str | None:
         """The endpoint URL with its scheme; ``None`` leaves the choice to the AWS configuration.
 
@@ -117,8 +128,16 @@ class Settings:
         """
         names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
         url = self.endpoint_url or next((environ[name] for name in names if environ.get(name)), None)
-        if url is None or "://" in url:
+        if url is None:
+            return None
+        parts = urllib.parse.urlsplit(url if "://" in url else f"//{url}")
+        if parts.username is not None:
+            raise InvalidError(
+                f"the endpoint {parts.hostname} is given with credentials in its URL",
+                hint="give credentials through the AWS configuration or its variables",
+            )
+        if parts.scheme:
             return url
-        host = urllib.parse.urlsplit(f"//{url}").hostname
+        host = parts.hostname
         plain = host in _LOCAL_HOSTS or environ.get("S3_USE_HTTPS", "1").lower() in _FALSE
         return f"{'http' if plain else 'https'}://{url}"

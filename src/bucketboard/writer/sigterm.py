@@ -38,6 +38,9 @@ class _Drain:
         deadline = time.monotonic() + max((writer.close_timeout for writer in writers), default=0.0)
         for writer in writers:
             with contextlib.suppress(BucketboardError):
+                writer.sync(0)  # wakes its upload
+        for writer in writers:
+            with contextlib.suppress(BucketboardError):
                 writer.sync(max(0.0, deadline - time.monotonic()))
         self._done = True
         os.kill(os.getpid(), signal.SIGTERM)

@@ -131,7 +131,7 @@ class S3Sink:
             prefix=url.prefix,
             suffix=suffix,
             append=options.append,
-            settings=dataclasses.asdict(dataclasses.replace(settings, endpoint_url=settings.endpoint())),
+            settings=dataclasses.asdict(settings.pinned()),
             metadata=dict(user),
         )
         self._target = Target(Bucket(url.bucket, settings), url.prefix, suffix, user)
@@ -184,8 +184,7 @@ class S3Sink:
         return LogFile.new(*self._new_storage("events"))
 
     def logged(self) -> None:
-        self._uploader.start()
-        self._uploader.wake()
+        self._uploader.logged()
 
     def add_file(self, name: str, data: bytes) -> None:
         _, storage = self._new_storage("file", name)
