@@ -26,6 +26,8 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
         shift += 7
+        if shift > 63:
+            raise ValueError("varint of more than ten bytes")
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int, int, int]]:
@@ -69,24 +71,27 @@ class FirstValues:
 
         What is not a well-formed Event is returned as it is.
         """
+        seen: set[bytes] = set()
         try:
-            return self._complete(event)
+            completed = self._complete(event, seen)
         except (IndexError, ValueError):
             return event
+        self._in_file |= seen
+        return completed
 
-    def _complete(self, event: bytes) -> bytes:
+    def _complete(self, event: bytes, seen: set[bytes]) -> bytes:
         out = []
         copied = 0
         for number, begin, start, stop in _fields(event):
             if number == _SUMMARY:
                 summary = event[start:stop]
-                completed = self._complete_summary(summary)
+                completed = self._complete_summary(summary, seen)
                 if completed is not summary:
                     out += [event[copied:begin], b"\x2a", varint(len(completed)), completed]
                     copied = stop
         return b"".join([*out, event[copied:]]) if out else event
 
-    def _complete_summary(self, summary: bytes) -> bytes:
+    def _complete_summary(self, summary: bytes, seen: set[bytes]) -> bytes:
         out = []
         copied = 0
         for number, begin, start, stop in _fields(summary):
@@ -101,9 +106,9 @@ class FirstValues:
                     metadata = summary[start + inner_start : start + inner_stop]
             if metadata is not None:
                 self._metadata.setdefault(tag, metadata)
-                self._in_file.add(tag)
-            elif tag not in self._in_file and tag in self._metadata:
-                self._in_file.add(tag)
+                seen.add(tag)
+            elif tag in self._metadata and tag not in self._in_file and tag not in seen:
+                seen.add(tag)
                 known = self._metadata[tag]
                 value = summary[start:stop] + _METADATA_KEY + varint(len(known)) + known
                 out += [summary[copied:begin], b"\x0a", varint(len(value)), value]

@@ -115,12 +115,20 @@ class Bucket:
     def get(self, key: str, start: int = 0, stop: int | None = None) -> tuple[bytes, ObjectInfo]:
         """GetObject of bytes ``start`` to ``stop`` (exclusive; None: to the end).
 
-        The info's ``size`` is that of the whole object. A start at or past the end gives no bytes.
+        The info's ``size`` is that of the whole object. An empty range, or a start at or past the end, gives
+        no bytes; S3 has no such ranges, so that the info comes from a HEAD.
         """
+        if stop is not None and stop <= start:
+            return b"", self.head(key)
         params: dict[str, Any] = {}
         if start or stop is not None:
             params["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
-        answer = self._call("GetObject", key, **params)
+        try:
+            answer = self._call("GetObject", key, **params)
+        except BucketboardError as error:
+            if not params or _status(error) != 416:
+                raise
+            return b"", self.head(key)
         try:
             body: bytes = answer["Body"].read()
         except Exception as error:
@@ -289,6 +297,11 @@ _METHODS = {
     "ListMultipartUploads": "list_multipart_uploads",
     "GetBucketVersioning": "get_bucket_versioning",
 }
+
+
+def _status(error: BucketboardError) -> int:
+    answer: Any = getattr(error.__cause__, "response", None) or {}  # None: no answer came
+    return int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def _version(answer: Mapping[str, Any]) -> str | None:

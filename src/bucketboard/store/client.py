@@ -70,9 +70,8 @@ def _new_client(settings: Settings, endpoint: str | None, attempts: int) -> Any:
     }
     if settings.unsigned:
         options["signature_version"] = botocore.UNSIGNED
-    path_style = settings.path_style if settings.path_style is not None else endpoint is not None
-    if path_style:
-        options["s3"] = {"addressing_style": "path"}
+    if settings.path_style is not None:  # else in the path where there is an endpoint, as botocore does it
+        options["s3"] = {"addressing_style": "path" if settings.path_style else "virtual"}
     session = boto3.session.Session(profile_name=settings.profile, region_name=settings.region)
     region = session.region_name
     if region is None and endpoint is not None:

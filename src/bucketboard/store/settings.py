@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -46,7 +48,7 @@ def setting(default: Any, parse: str = "str", help: str = "") -> Any:
 def from_environ(cls: type[_T], given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> _T:
     """An instance of dataclass ``cls`` from ``given`` values, then ``BUCKETBOARD_<FIELD>``, then defaults.
 
-    A given value of ``None`` counts as not given.
+    A given value of ``None`` counts as not given, an empty variable as not set.
 
     Raises:
         InvalidError: a name in ``given`` is no setting, or a variable does not parse.
@@ -56,16 +58,24 @@ def from_environ(cls: type[_T], given: Mapping[str, Any], environ: Mapping[str, 
     if unknown:
         raise InvalidError(f"unknown setting {unknown[0]!r}", hint=f"known are: {', '.join(sorted(known))}")
     values = {name: value for name, value in given.items() if value is not None}
+    variables: dict[str, str] = {}
     for name, entry in known.items():
         variable = f"BUCKETBOARD_{name.upper()}"
         text = environ.get(variable)
-        if name in values or text is None or "parse" not in entry.metadata:
+        if name in values or not text or "parse" not in entry.metadata:
             continue
+        variables[name] = variable
         try:
             values[name] = PARSERS[entry.metadata["parse"]](text)
         except ValueError as error:
             raise InvalidError(f"{variable}={text!r} is not valid: {error}") from error
-    return cls(**values)
+    try:
+        return cls(**values)
+    except InvalidError as error:
+        read = [variable for name, variable in variables.items() if re.search(rf"\b{name}\b", error.message)]
+        if not read:
+            raise
+        raise InvalidError(f"{error.message} (from {', '.join(read)})", hint=error.hint) from error
 
 
 @dataclass(frozen=True)
@@ -99,10 +109,10 @@ class Settings:
             raise InvalidError(f"sse={self.sse!r} is not known", hint="use 'AES256' or 'aws:kms'")
         if self.sse_kms_key_id and not (self.sse or "").startswith("aws:kms"):
             raise InvalidError("sse_kms_key_id is given without sse='aws:kms'")
-        if not self.timeout > 0:
-            raise InvalidError(f"timeout={self.timeout!r} must be above 0")
+        if not 0 < self.timeout < math.inf:
+            raise InvalidError(f"timeout={self.timeout!r} must be a number of seconds above 0")
         if len(self.tags) > 10:
-            raise InvalidError(f"{len(self.tags)} object tags: S3 allows 10")
+            raise InvalidError(f"tags= are {len(self.tags)}: S3 allows 10")
 
     @classmethod
     def resolve(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> Settings:
@@ -125,12 +135,18 @@ class Settings:
 
         ``AWS_ENDPOINT_URL_S3``, ``AWS_ENDPOINT_URL`` and TensorFlow's ``S3_ENDPOINT`` are honoured in that
         order. Without a scheme it is https, except for this machine itself or with ``S3_USE_HTTPS=0``.
+
+        Raises:
+            InvalidError: it is no URL, or has credentials in it.
         """
         names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "S3_ENDPOINT")
         url = self.endpoint_url or next((environ[name] for name in names if environ.get(name)), None)
         if url is None:
             return None
-        parts = urllib.parse.urlsplit(url if "://" in url else f"//{url}")
+        try:
+            parts = urllib.parse.urlsplit(url if "://" in url else f"//{url}")
+        except ValueError as error:
+            raise InvalidError(f"the endpoint {url!r} is no URL: {error}") from error
         if parts.username is not None:
             raise InvalidError(
                 f"the endpoint {parts.hostname} is given with credentials in its URL",

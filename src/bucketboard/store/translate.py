@@ -59,7 +59,23 @@ _HINTS = {
     "InvalidObjectState": "the object is archived: restore it, or write under another run name",
     "InvalidStorageClass": "the server does not offer this storage class: leave storage_class out",
 }
-_NO_CREDENTIALS = (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)
+_MISCONFIGURED = (
+    ValueError,
+    boto.ParamValidationError,
+    boto.ValidationError,
+    boto.BaseEndpointResolverError,
+    boto.EndpointProviderError,
+    boto.ConfigNotFound,
+    boto.ConfigParseError,
+    boto.InvalidConfigError,
+    boto.InvalidProxiesConfigError,
+    boto.InvalidRetryConfigurationError,
+    boto.InvalidS3AddressingStyleError,
+    boto.MissingDependencyException,
+    boto.UnsupportedS3AccesspointConfigurationError,
+    boto.UnsupportedS3ArnError,
+    boto.UnsupportedS3ConfigurationError,
+)
 _DAMAGED = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentChecksumMismatch"}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "RequestExpired"}
 
@@ -69,16 +85,22 @@ def translate(error: Exception, operation: str, bucket: str, key: str = "") -> B
     where = f"{operation} s3://{bucket}/{key}" if key else f"{operation} s3://{bucket}"
     if isinstance(error, boto.ClientError):
         return _from_answer(error, operation, where)
-    if isinstance(
-        error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.CredentialRetrievalError
-    ):
+    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
         return InvalidError(
             f"{where}: no usable AWS credentials",
             hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the machine a role",
             reason=Reason.IDENTITY,
         )
-    if isinstance(error, boto.SSOError | boto.UnauthorizedSSOTokenError):
-        return InvalidError(f"{where}: the SSO session has ended", hint="run: aws sso login")
+    if isinstance(error, boto.SSOError | boto.TokenRetrievalError):
+        return InvalidError(
+            f"{where}: the SSO session has ended", hint="run: aws sso login", reason=Reason.IDENTITY
+        )
+    if isinstance(error, boto.CredentialRetrievalError):  # a role's credentials; the next refresh may succeed
+        return UnavailableError(
+            f"{where}: credentials could not be fetched ({error})",
+            hint="check the role or the credential process",
+            reason=Reason.IDENTITY,
+        )
     if isinstance(error, boto.ProfileNotFound):
         return InvalidError(f"{where}: {error}", hint="check AWS_PROFILE or profile=")
     if isinstance(error, boto.NoRegionError):
@@ -89,7 +111,7 @@ def translate(error: Exception, operation: str, bucket: str, key: str = "") -> B
             hint="for a private certificate authority set ca_bundle= or AWS_CA_BUNDLE",
             reason=Reason.OUTCOME_UNKNOWN,
         )
-    if isinstance(error, boto.ParamValidationError | boto.UnknownKeyError | ValueError):
+    if isinstance(error, _MISCONFIGURED):
         return InvalidError(f"{where}: {error}")
     if isinstance(error, boto.ConnectTimeoutError | boto.EndpointConnectionError | boto.ProxyConnectionError):
         return UnavailableError(
@@ -133,12 +155,7 @@ def _from_answer(error: Any, operation: str, where: str) -> BucketboardError:
         # 500 and 504 may come after the work was done; 503 SlowDown and 429 before it.
         late = status in (500, 502, 504)
         return UnavailableError(message, reason=Reason.OUTCOME_UNKNOWN if late else Reason.OTHER)
-    if status == 408 or code in (
-        "RequestTimeout",
-        "IncompleteBody",
-        "BadDigest",
-        "XAmzContentChecksumMismatch",
-    ):
+    if status == 408 or code in _DAMAGED:
         return UnavailableError(message, hint="the request was damaged or cut off on its way")
     if reason in (Reason.PRECONDITION, Reason.CONFLICT, Reason.NOT_FOUND, Reason.NO_SUCH_UPLOAD):
         return UnavailableError(message, reason=reason)

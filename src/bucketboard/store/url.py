@@ -66,8 +66,7 @@ class S3Url:
 
     def __truediv__(self, name: str) -> S3Url:
         """The address of ``name`` below this one."""
-        name = name.strip("/")
-        return S3Url(self.bucket, f"{self.key}/{name}" if self.key else name)
+        return S3Url(self.bucket, f"{self.key}/{name.strip('/')}".strip("/"))
 
     @property
     def prefix(self) -> str:

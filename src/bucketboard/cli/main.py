@@ -1,0 +1,80 @@
+"""The ``bucketboard`` command."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from bucketboard import __version__
+from bucketboard.cli import demo, doctor, recover, serve
+from bucketboard.errors import BucketboardError, InvalidError
+
+__all__ = ["main"]
+
+_COMMANDS = (serve, recover, doctor, demo)
+_EXAMPLES = """\
+examples:
+  bucketboard demo                        see it work on this machine, without an account
+  bucketboard serve s3://bucket/exp       open TensorBoard on what is below exp
+  bucketboard recover                     send what killed trainings left on this machine
+  bucketboard doctor s3://bucket/exp      check what the bucket allows
+
+Run `bucketboard COMMAND -h` for more. Every setting of the bucket can also come from the AWS configuration,
+or from a variable such as BUCKETBOARD_ENDPOINT_URL.
+
+exit status: 0 done, 1 failed, 2 not possible as asked, 130 interrupted"""
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    # argparse can't give what follows "--" to one command when options stand between the positionals.
+    own, separator, rest = _split(arguments)
+    options = parser.parse_args(own)
+    if separator and not getattr(options, "takes_rest", False):
+        parser.error(f"nothing can follow --: {' '.join(rest)}")
+    options.rest = rest
+    _log_to_stderr()
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except BucketboardError as error:
+        print(f"bucketboard: error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InvalidError) else 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bucketboard",
+        description="TensorBoard, living in your S3 bucket.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"bucketboard {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in _COMMANDS:
+        command.add_parser(commands)
+    return parser
+
+
+def _split(arguments: list[str]) -> tuple[list[str], bool, list[str]]:
+    if "--" not in arguments:
+        return arguments, False, []
+    at = arguments.index("--")
+    return arguments[:at], True, arguments[at + 1 :]
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(format="bucketboard: %(message)s", level=logging.WARNING)

@@ -1,0 +1,83 @@
+"""Shared by all tests: an environment without surprises, real S3 servers, a bucket for each test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import hypothesis
+import pytest
+from botocore.exceptions import ClientError
+
+from bucketboard.testing import Server, moto, seaweedfs
+
+# Time limits are pytest-timeout's; a database of old failures would make runs differ from each other.
+hypothesis.settings.register_profile("bucketboard", deadline=None, database=None, print_blob=True)
+hypothesis.settings.load_profile("bucketboard")
+
+_FOREIGN = ("AWS_", "BUCKETBOARD_", "S3_")
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Dummy credentials (those of the test servers), none of the machine's configuration, a spool apart."""
+    for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "bucketboard",
+        "AWS_SECRET_ACCESS_KEY": "bucketboard-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "BUCKETBOARD_SPOOL": str(tmp_path / "spool"),
+        "NO_PROXY": "127.0.0.1,localhost",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[Server]:
+    """moto: believes any signature, ignores checksums and the conditions of multipart uploads."""
+    with moto() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def seaweed_server() -> Iterator[Server]:
+    """SeaweedFS: verifies signatures, conditions and checksums; "writer" may write only, "reader" read."""
+    with seaweedfs(identities={"writer": ["Write"], "reader": ["Read", "List"]}) as server:
+        yield server
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest) -> Server:
+    """SeaweedFS, or the server that the test asks for by ``parametrize("server", [...], indirect=True)``."""
+    name = getattr(request, "param", "seaweed")
+    return request.getfixturevalue(f"{name}_server")  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def clients() -> Iterator[dict[str, Any]]:
+    """The boto3 client of each server: making one costs a third of a second."""
+    clients: dict[str, Any] = {}
+    yield clients
+    for client in clients.values():
+        client.close()
+
+
+@pytest.fixture
+def bucket(server: Server, clients: dict[str, Any]) -> Iterator[tuple[Any, str]]:
+    """A boto3 client of ``server`` and the name of a new bucket there."""
+    if server.endpoint not in clients:
+        clients[server.endpoint] = server.client()
+    client = clients[server.endpoint]
+    name = f"test-{uuid4().hex}"
+    client.create_bucket(Bucket=name)
+    yield client, name
+    with contextlib.suppress(ClientError):  # SeaweedFS wants its volumes back, moto keeps what is not empty
+        client.delete_bucket(Bucket=name)
