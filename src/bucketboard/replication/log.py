@@ -21,6 +21,7 @@ Item = tuple[str, float, int, float] | bytes
 """A scalar (tag, value, step, wall time) still to be encoded, or a serialised Event."""
 
 _BOUNDARY_SPACING = 64 * 1024
+_MOST_UNWRITTEN = 48 << 20
 
 
 class State(enum.Enum):
@@ -65,9 +66,6 @@ class LogFile:
         """
         file = cls(log_id, storage, name=name)
         data = storage.read(0, storage.size)
-        first, _ = record.whole_records(data[: 1 << 16])
-        if not first:
-            raise CorruptDataError(f"log {log_id} holds no whole record")
         at = 0
         try:
             for entry in record.scan(data):
@@ -78,6 +76,8 @@ class LogFile:
                     file.begin = file.end
         except CorruptDataError:
             pass  # the rest of the spooled file was damaged; what stands before it is sent
+        if not file.end.bytes:
+            raise CorruptDataError(f"log {log_id} holds no whole record")
         return file
 
     def append(self, data: bytes, events: int) -> None:
@@ -164,7 +164,7 @@ class EventLog:
         self._finished = Mark()
         self._finished_stored = Mark()
         self._sequence = len(self.files)
-        self._dropping = False
+        self._dropped_at = -1
         self._encode = ScalarEncoder().record
         self._first_values = FirstValues()
         self._lock = threading.RLock()
@@ -175,7 +175,7 @@ class EventLog:
             pending: list[bytes] = []
             file = self._current()
             size = file.end.bytes if file else 0
-            room = self._limit - self.backlog.bytes
+            room = self._room(file)
             for item in items:
                 try:
                     data = self._record(item)
@@ -185,6 +185,7 @@ class EventLog:
                     continue
                 if len(data) > room:
                     self._drop()
+                    self._first_values.new_file()  # what was dropped may have held a tag's metadata
                     continue
                 if file is None or (size + len(data) > self.roll_size and size > file.begin.bytes):
                     if file is not None:
@@ -204,16 +205,22 @@ class EventLog:
             return self._encode(*item)
         return record.frame(self._first_values.complete(item))  # type: ignore[arg-type]
 
+    def _room(self, file: LogFile | None) -> float:
+        """The bytes that may be added: within the limit, and few in memory while a disk refuses them."""
+        room = self._limit - self.backlog.bytes
+        unwritten = file.end.bytes - file.storage.written if file else 0
+        return min(room, _MOST_UNWRITTEN - unwritten) if unwritten else room
+
     def _commit(self, file: LogFile, pending: list[bytes]) -> None:
         if pending:
-            self._dropping = False
             file.append(b"".join(pending), len(pending))
             pending.clear()
 
     def _drop(self) -> None:
         self.dropped += 1
-        if not self._dropping:
-            self._dropping = True
+        stored = self.stored.bytes
+        if stored > self._dropped_at:  # reported once, until S3 takes something again
+            self._dropped_at = stored
             self._report(
                 DroppedError(
                     f"{self._limit:,} bytes wait for S3, as much as may be kept; newest events are dropped",
@@ -261,6 +268,7 @@ class EventLog:
             state = old[-1].state if old else State.LIVE
             self.files.clear()
             for file in old:
+                self._learn_tags(file)
                 moved = file.storage.read(file.stored.bytes, file.end.bytes)
                 self._finished += file.stored.mark
                 self._finished_stored += file.stored.mark
@@ -272,6 +280,12 @@ class EventLog:
                 file.storage.remove()
             if state is not State.LIVE:
                 self.seal(state)
+
+    def _learn_tags(self, file: LogFile) -> None:
+        """Take the tags' metadata from what is stored: of a file found in the spool it is not known yet."""
+        if file.storage.first == 0:
+            for entry in record.scan(file.storage.read(0, file.stored.bytes)):
+                self._first_values.complete(entry.payload)
 
     @property
     def logged(self) -> Mark:

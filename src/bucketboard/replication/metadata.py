@@ -67,7 +67,11 @@ def _encoded(user: Mapping[str, str]) -> str:
     """As many of the pairs, in order, as fit."""
     text = ""
     for pair in user.items():
-        longer = text + ("&" if text else "") + urllib.parse.urlencode([pair], quote_via=urllib.parse.quote)
+        longer = (
+            text
+            + ("&" if text else "")
+            + urllib.parse.urlencode([pair], errors="backslashreplace", quote_via=urllib.parse.quote)
+        )
         if len(longer) <= USER_BYTES:
             text = longer
     return text
@@ -78,4 +82,6 @@ def run_file(user: Mapping[str, str]) -> bytes | None:
     fitting = urllib.parse.parse_qsl(_encoded(user), keep_blank_values=True)
     if len(fitting) == len(user):
         return None
-    return json.dumps({"format": 1, "metadata": dict(user)}, ensure_ascii=False, indent=1).encode()
+    return json.dumps({"format": 1, "metadata": dict(user)}, ensure_ascii=False, indent=1).encode(
+        errors="backslashreplace"
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
+from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -93,7 +94,7 @@ class Replica:
         self._etag: str | None = None
         self._known = sent is None or not file.name  # what never had a name was never sent
         self._began = bool(sent)
-        self._pending: Boundary | None = None
+        self._attempted: deque[Boundary] = deque(maxlen=16)
         self._uncertain: Boundary | None = None
         self._state = State.LIVE
         self._strays = sent is not None
@@ -150,7 +151,7 @@ class Replica:
                 return
         if file.stored.bytes:
             raise SegmentsNeeded("a part of the file was stored before")
-        self._pending = file.end
+        self._attempted.append(file.end)
         body = file.storage.read(0, file.end.bytes)
         try:
             self._acknowledge(self._put(body, file.end, file.state, None), file.end, file.state)
@@ -174,7 +175,7 @@ class Replica:
 
     def _send(self, target: Boundary, state: State) -> None:
         stored = self._file.stored
-        self._pending = target
+        self._attempted.append(target)
         try:
             if stored.bytes == 0 and self._can.put_conditions is None and self._probe():
                 stored = self._file.stored
@@ -205,7 +206,7 @@ class Replica:
     def _conditions_missing(self, stored: int) -> bool:
         if stored < MIN_PART:
             return self._can.put_conditions is False
-        return self._can.complete_conditions is False
+        return not self._can.complete_conditions
 
     def _probe(self) -> bool:
         """Learn whether the server heeds conditions, by a PUT of the first record under a false one.
@@ -281,7 +282,7 @@ class Replica:
         except InvalidError as error:
             if error.reason in (Reason.NO_SUCH_BUCKET, Reason.IDENTITY):
                 raise
-            if error.reason is not Reason.DENIED:
+            if error.reason not in (Reason.DENIED, Reason.INVALID_STATE):
                 self._can.part_copy = False
             raise SegmentsNeeded(f"copying parts is refused ({error.message})") from error
         self._can.part_copy = True
@@ -327,7 +328,7 @@ class Replica:
         before = (self._etag, self._file.name)
         self._known = False
         if error.reason is Reason.OUTCOME_UNKNOWN:
-            self._uncertain = self._pending
+            self._uncertain = self._attempted[-1] if self._attempted else None
         if error.reason is Reason.DENIED and self._etag is not None:
             raise SegmentsNeeded(f"replacing the object is refused ({error.message})") from error
         if error.reason not in _REFUSALS:
@@ -361,16 +362,15 @@ class Replica:
         if metadata is None or metadata.log_id != self._file.log_id or metadata.length != info.size:
             self._foreign(info)
             return
-        candidates = (self._pending, self._file.boundary_at(metadata.length))
+        candidates = (*self._attempted, self._file.boundary_at(metadata.length))
         for boundary in candidates:
             if boundary and (boundary.bytes, boundary.crc) == (metadata.length, metadata.crc32c):
                 break
         else:
             self._foreign(info)
             return
-        if boundary.bytes < self._file.stored.bytes:
-            self._foreign(info)
-            return
+        if boundary.bytes < self._file.storage.first:
+            raise ObjectGone(f"s3://{self._bucket.name}/{self.key} is back at an earlier state")
         self._acknowledge(info, boundary, metadata.state)
 
     def _foreign(self, info: ObjectInfo) -> None:

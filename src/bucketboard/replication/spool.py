@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ DATA_SUFFIX = ".tfevents"
 HEADER_SUFFIX = ".json"
 _ORPHAN_SECONDS = 60
 _NETWORK_TYPES = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "9p", "afs", "fuse.", "wekafs")
+_OCTAL = re.compile(r"\\([0-7]{3})")  # how the mount table writes spaces and the like
 
 _held: set[str] = set()
 """Log ids whose lock this process holds: opening such a file again would drop the lock."""
@@ -183,7 +185,7 @@ def default_directory() -> Path:
 
 
 def _temporary_directory() -> Path:
-    return Path(tempfile.gettempdir()) / f"bucketboard-{os.getuid()}" / "spool"
+    return Path(tempfile.gettempdir()) / f"bucketboard-spool-{os.getuid()}"
 
 
 def default_directories() -> list[Path]:
@@ -201,17 +203,17 @@ def prepare_directory(spool: str) -> Path:
         OSError: it can't be made or written.
         InvalidError: somebody else owns it.
     """
-    directory = Path(spool) if spool != "auto" else default_directory()
-    if spool == "auto" and _on_network(directory):
+    automatic = spool in ("auto", "")
+    directory = default_directory() if automatic else Path(spool)
+    if automatic and _on_network(directory):
         directory = _temporary_directory()
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     status = directory.stat()
-    if status.st_uid != os.getuid():
+    if status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise InvalidError(
-            f"the spool {directory} belongs to another user", hint="set spool= to a path of yours"
+            f"the spool {directory} belongs to another user, or others may write to it",
+            hint="set spool= to a directory that is yours alone, or one that does not exist yet",
         )
-    if status.st_mode & 0o077:
-        directory.chmod(0o700)
     if not os.access(directory, os.W_OK | os.X_OK):
         raise PermissionError(f"{directory} is not writable")
     return directory
@@ -227,7 +229,7 @@ def _on_network(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> b
     best, kind = "", ""
     for line in lines:
         parts = line.split()
-        point = parts[4].encode().decode("unicode_escape") if "\\" in parts[4] else parts[4]
+        point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), parts[4])
         inside = target == point or target.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):
             best, kind = point, parts[parts.index("-") + 1]

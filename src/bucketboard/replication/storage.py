@@ -11,6 +11,9 @@ from typing import Any, Protocol
 __all__ = ["FileStorage", "MemoryStorage", "Storage"]
 
 
+_WRITE_AT_ONCE = 1 << 20
+
+
 class Storage(Protocol):
     """An append-only sequence of bytes. Offsets count from its beginning, also after a discard."""
 
@@ -127,16 +130,25 @@ class FileStorage:
 
     def append(self, data: bytes) -> None:
         with self._lock:
-            pending = bytes(self._unwritten) + data if self._unwritten else data
-            done = 0
-            try:
-                while done < len(pending):
-                    done += os.pwrite(self._fd, pending[done:] if done else pending, self._written + done)
-                self.error = None
-            except OSError as error:
-                self.error = error
-            self._written += done
-            self._unwritten = bytearray(pending[done:])
+            if not self._unwritten:
+                data = data[self._write(data) :]
+            self._unwritten += data
+            while self._unwritten:
+                done = self._write(bytes(memoryview(self._unwritten)[:_WRITE_AT_ONCE]))
+                if not done:
+                    break
+                del self._unwritten[:done]
+
+    def _write(self, data: bytes) -> int:
+        """Write what the disk takes of ``data``; gives the number of bytes."""
+        try:
+            done = os.pwrite(self._fd, data, self._written)
+            self.error = None
+        except OSError as error:
+            self.error = error
+            return 0
+        self._written += done
+        return done
 
     def read(self, start: int, stop: int) -> bytes:
         with self._lock:

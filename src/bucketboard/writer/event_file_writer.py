@@ -80,7 +80,7 @@ class EventFileWriter:
         names = {entry.name for entry in fields(Options)}
         self._options = from_environ(Options, {key: options.pop(key) for key in names & set(options)})
         self._settings = Settings.resolve(**options)
-        self._user = {str(key): str(value) for key, value in (metadata or {}).items()}
+        self._user = {_text(key): _text(value) for key, value in (metadata or {}).items()}
         self._report = Reporter(on_error)
         self._url = S3Url.parse(self._logdir) if is_s3_url(self._logdir) else None
         self._enabled = not (self._options.rank_zero_only and _rank() != 0)
@@ -330,6 +330,11 @@ class _ForkedQueue(deque[Item]):
         """Leave the place to a real queue, and put ``item`` there."""
         self._writer.leave_fork(deque())
         self._writer.requeue(item)
+
+
+def _text(value: object) -> str:
+    """``value`` as text that can be encoded, whatever surrogates it came with."""
+    return str(value).encode(errors="backslashreplace").decode()
 
 
 def _rank() -> int:
