@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 from bucketboard.errors import BucketboardError, FencedError, InvalidError, Reason
 from bucketboard.events.filename import PREFIX, EventFileName, newest_time
@@ -27,6 +28,8 @@ __all__ = ["ObjectGone", "Replica", "RunNames", "SegmentsNeeded"]
 
 CONTENT_TYPE = "application/octet-stream"
 _COPIES_AT_ONCE = 4
+_CLOCK_STEP = timedelta(seconds=1)
+"""How coarsely S3 tells times."""
 _REFUSALS = (Reason.PRECONDITION, Reason.CONFLICT, Reason.NOT_FOUND, Reason.NO_SUCH_UPLOAD)
 
 
@@ -165,7 +168,7 @@ class Replica:
         with contextlib.suppress(BucketboardError):
             acknowledged = self._bucket.head(self.key).last_modified
             for upload_id, started in list(self._bucket.uploads(self.key)):
-                if acknowledged is not None and started <= acknowledged:
+                if acknowledged is not None and started < acknowledged + _CLOCK_STEP:
                     self._bucket.abort_upload(self.key, upload_id)
             self._strays = False
 
@@ -246,7 +249,7 @@ class Replica:
         assert self._etag is not None
         if self._can.part_copy is False:
             raise SegmentsNeeded("the server can't copy parts of objects")
-        self._strays = True  # until S3 has acknowledged the end of this upload
+        strays, self._strays = self._strays, True  # until S3 has acknowledged the end of this upload
         upload_id = self._bucket.create_upload(self.key, self._content(target, state))
         try:
             parts = self._copy(step, upload_id)
@@ -260,9 +263,9 @@ class Replica:
             if not unknown:
                 with contextlib.suppress(BucketboardError):
                     self._bucket.abort_upload(self.key, upload_id)
-                    self._strays = False
+                    self._strays = strays
             raise
-        self._strays = False
+        self._strays = strays
         return info
 
     def _copy(self, step: Append, upload_id: str) -> list[Part]:
