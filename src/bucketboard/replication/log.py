@@ -311,6 +311,11 @@ class EventLog:
         with self._lock:
             return sum((file.end.mark - file.stored.mark for file in self.files), Mark())
 
+    @property
+    def pressing(self) -> bool:
+        """Whether a quarter of what may wait for S3 does so, and waiting longer could cost events."""
+        return self.backlog.bytes * 4 > self._limit
+
     def close(self) -> None:
         """Let go of the files, keeping in the spool what is not stored."""
         with self._lock:

@@ -10,9 +10,10 @@ import contextlib
 import secrets
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import TypeVar
 
 from bucketboard.errors import BucketboardError, FencedError, InvalidError, Reason
 from bucketboard.events.filename import PREFIX, EventFileName, newest_time
@@ -31,6 +32,20 @@ _COPIES_AT_ONCE = 4
 _CLOCK_STEP = timedelta(seconds=1)
 """How coarsely S3 tells times."""
 _REFUSALS = (Reason.PRECONDITION, Reason.CONFLICT, Reason.NOT_FOUND, Reason.NO_SUCH_UPLOAD)
+
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+
+def _side_by_side(action: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
+    try:
+        pool = ThreadPoolExecutor(min(_COPIES_AT_ONCE, len(items)))
+        futures = [pool.submit(action, item) for item in items]
+    except RuntimeError:  # the interpreter is ending, and starts no more threads
+        return [action(item) for item in items]
+    with pool:
+        return [future.result() for future in futures]
 
 
 class SegmentsNeeded(Exception):
@@ -277,11 +292,7 @@ class Replica:
 
         work = list(enumerate(step.copies, 1))
         try:
-            if len(work) == 1:
-                parts = [copy(work[0])]
-            else:
-                with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
-                    parts = list(pool.map(copy, work))
+            parts = _side_by_side(copy, work) if len(work) > 1 else [copy(work[0])]
         except InvalidError as error:
             if error.reason in (Reason.NO_SUCH_BUCKET, Reason.IDENTITY):
                 raise

@@ -101,13 +101,16 @@ class Uploader:
     def start(self) -> None:
         """Begin uploading in the background."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="bucketboard-upload", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="bucketboard-upload", daemon=True)
+            # At the end of the interpreter no thread can be started: then `close` does the work itself.
+            with contextlib.suppress(RuntimeError):
+                thread.start()
+                self._thread = thread
 
     def logged(self) -> None:
         """Something was logged. Costs next to nothing unless the uploader had nothing to do."""
         self.start()
-        if self._idle:
+        if self._idle or self._log.pressing:
             self._notify()
 
     def _notify(self) -> None:
@@ -139,7 +142,7 @@ class Uploader:
             return float("inf")
         if self._failures:
             return self._retry_at
-        if self._closing or self._log.stored.bytes < self._wanted.bytes:
+        if self._closing or self._log.pressing or self._log.stored.bytes < self._wanted.bytes:
             return float("-inf")
         resent = self._replica[1].resent if self._replica else 0
         interval = self._options.cadence.interval(
@@ -308,6 +311,11 @@ class Uploader:
         """
         deadline = time.monotonic() + timeout
         self.begin_close()
+        while self._thread is None and not self._finished and time.monotonic() < deadline:
+            time.sleep(max(0.0, min(self.due() - self._clock(), deadline - time.monotonic())))
+            self._attempt()
+            if isinstance(self._error, InvalidError):
+                break
         with self._changed:
             attempts = self._closing_attempts
             while not self.complete and not self._stopped:
@@ -328,7 +336,7 @@ class Uploader:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not (self._stopped or (self._closing and self.complete)):
+                while not self._finished:
                     self._idle = True  # before the look at the log, so that nothing logged after it is missed
                     wait = self.due() - self._clock()
                     self._idle = wait == float("inf")
@@ -337,18 +345,25 @@ class Uploader:
                     self._changed.wait(None if wait == float("inf") else wait)
                 else:
                     return
-            failures = self._failures
-            try:
-                self.advance()
-            except BucketboardError as error:
-                if not failures:
-                    self._report(error)
-            except Exception as error:
-                if self._stopped:
-                    return  # close() gave up and took the files away
-                # A fault of our own must neither end uploads nor stay unseen.
-                self._failures += 1
-                self._retry_at = self._clock() + _BACKOFF_MOST
-                self._error = UnavailableError(f"{self._target}: {type(error).__name__}: {error}")
-                logger.exception("%s: upload failed", self._target)
-            self._notify()
+            self._attempt()
+
+    @property
+    def _finished(self) -> bool:
+        return self._stopped or (self._closing and self.complete)
+
+    def _attempt(self) -> None:
+        failures = self._failures
+        try:
+            self.advance()
+        except BucketboardError as error:
+            if not failures:
+                self._report(error)
+        except Exception as error:
+            if self._stopped:
+                return  # close() gave up and took the files away
+            # A fault of our own must neither end uploads nor stay unseen.
+            self._failures += 1
+            self._retry_at = self._clock() + _BACKOFF_MOST
+            self._error = UnavailableError(f"{self._target}: {type(error).__name__}: {error}")
+            logger.exception("%s: upload failed", self._target)
+        self._notify()

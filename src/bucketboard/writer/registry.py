@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import threading
 import time
+import weakref
 from typing import Protocol
 
 __all__ = ["add", "close_all", "finish_in_child", "open_writers", "remove"]
@@ -37,8 +39,10 @@ def add(writer: _Writer) -> None:
     with _lock:
         _writers.add(writer)
         if _thread is None:
-            _thread = threading.Thread(target=_tick, name="bucketboard-log", daemon=True)
-            _thread.start()
+            thread = threading.Thread(target=_tick, name="bucketboard-log", daemon=True)
+            with contextlib.suppress(RuntimeError):  # no more threads: full queues and flush() drain instead
+                thread.start()
+                _thread = thread
 
 
 def remove(writer: _Writer) -> None:
@@ -96,5 +100,8 @@ def finish_in_child() -> None:
         util.Finalize(None, close_all, exitpriority=0)
 
 
+# Exit handlers run last to first. The finalizers of HTTP connections, which closing may yet open, have to
+# come after ours, and their handler is registered by the first finalizer there is.
+weakref.finalize(close_all, bool)
 atexit.register(close_all)
 os.register_at_fork(after_in_child=_after_fork)
