@@ -1,4 +1,4 @@
-"""What the tests of the promises share: a bucket with a proxy before it, and a reader of event files of its own."""
+"""What the tests of the promises share: a bucket behind a proxy, and a reader of event files of its own."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ atexit.register(forbid)
 def test_the_end_of_the_interpreter_allows_no_new_threads(
     new_place: Callable[..., Place], tmp_path: Path, run: str, spool: Path | None
 ) -> None:
-    """From Python 3.12 on threads can't be started in exit handlers; executors can't be used in any version."""
+    """From Python 3.12 on exit handlers can't start threads; executors can't be used there in any version."""
     place = new_place("seaweedfs")
     done = place.run(_script(tmp_path, NO_THREADS), place.url, spool or "", run)
     assert done.returncode == 0

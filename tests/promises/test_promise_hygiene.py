@@ -54,7 +54,7 @@ def test_one_fault_changes_nothing(
     ("server", "size"), [("seaweedfs", MIB), ("moto", 1000), ("juicefs", 1000), ("rclone", 1000)]
 )
 def test_random_faults(new_place: Callable[..., Place], server: str, size: int, spool: Path | None) -> None:
-    """Many requests answered with 503, others reset or their replies lost, while 50,000 scalars are logged."""
+    """Many requests get a 503, others are reset or lose their replies, while 50,000 scalars are logged."""
     place = new_place(server, seed=7)
     place.proxy.inject(Fault(FaultKind.STATUS, probability=0.15 if size == 1000 else 0.05))
     place.proxy.inject(Fault(FaultKind.RESET, probability=0.03))

@@ -19,7 +19,8 @@ import os, sys
 from bucketboard import EventFileWriter
 from promised import blob
 spool = sys.argv[2] or None
-writer = EventFileWriter(sys.argv[1], spool=spool, upload_every=float(sys.argv[3]), roll_size=int(sys.argv[4]))
+pace, size = float(sys.argv[3]), int(sys.argv[4])
+writer = EventFileWriter(sys.argv[1], spool=spool, upload_every=pace, roll_size=size)
 step = 0
 while True:
     for _ in range(200):

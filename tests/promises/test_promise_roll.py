@@ -16,7 +16,7 @@ ROLL = 8 * MIB
 
 
 def _download(place: Place, directory: Path) -> Path:
-    for key in place.keys():
+    for key in place.keys():  # noqa: SIM118 - a method of ours
         path = directory / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(place.get(key))
