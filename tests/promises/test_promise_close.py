@@ -60,7 +60,7 @@ def test_an_upload_that_close_gave_up_does_no_harm(
 ) -> None:
     """Its thread wakes up when the log is gone: the object keeps to whole records, as long as it says."""
     place = new_place(server)
-    writer = place.writer(spool=spool, close_timeout=0.2)
+    writer = place.writer(spool=spool, close_timeout=0.2, upload_every=0.05)
     if operation != "ListObjectsV2":
         for step in range(1, 3):
             writer.add_event(blob(step, size))
@@ -69,7 +69,6 @@ def test_an_upload_that_close_gave_up_does_no_harm(
     for step in range(3, 5):
         writer.add_event(blob(step, size))
     thread = _thread_of(writer)
-    writer.flush()
     held.wait_fired()
     writer.close()
     held.remove()
