@@ -150,10 +150,8 @@ class Replica:
         target = file.next_boundary(MAX_TAIL)
         final = file.sealed and target.bytes == file.end.bytes
         state = file.state if final else State.LIVE
-        if (
-            target.bytes <= max(file.stored.bytes, file.begin.bytes if not final else 0)
-            and state is self._state
-        ):
+        least = 0 if final else file.begin.bytes  # the first record alone is not worth an object
+        if target.bytes <= max(file.stored.bytes, least) and state is self._state:
             return False
         self._send(target, state)
         return True
@@ -192,16 +190,18 @@ class Replica:
         self._file.storage.note(name=self._file.name)
 
     def _send(self, target: Boundary, state: State) -> None:
-        stored = self._file.stored
+        file = self._file
         self._attempted.append(target)
         try:
-            if stored.bytes == 0 and self._can.put_conditions is None and self._probe():
-                stored = self._file.stored
-            if self._etag is not None and self._conditions_missing(stored.bytes):
+            if file.stored.bytes == 0 and self._can.put_conditions is None:
+                self._probe()
+            if self._etag is not None and self._conditions_missing(file.stored.bytes):
                 self._verify()
-            step = plan(stored.bytes, target.bytes, first=self._file.storage.first)
+                if file.stored.bytes > target.bytes:
+                    return  # an earlier attempt arrived after all
+            step = plan(file.stored.bytes, target.bytes, first=file.storage.first)
             if isinstance(step, Put):
-                body = self._file.storage.read(0, step.stop)
+                body = file.storage.read(0, step.stop)
                 info = self._put(body, target, state, self._etag)
             else:
                 info = self._append(step, target, state)
@@ -226,10 +226,10 @@ class Replica:
             return self._can.put_conditions is False
         return not self._can.complete_conditions
 
-    def _probe(self) -> bool:
+    def _probe(self) -> None:
         """Learn whether the server heeds conditions, by a PUT of the first record under a false one.
 
-        True: it does not, and the record is stored. The bytes are right either way.
+        If it does not, the record is stored: the bytes are right either way.
         """
         begin = self._file.begin
         body = self._file.storage.read(0, begin.bytes)
@@ -239,18 +239,17 @@ class Replica:
         except BucketboardError as error:
             if error.reason in (Reason.PRECONDITION, Reason.NOT_FOUND):
                 self._can.put_conditions = True
-                return False
-            if error.reason in (Reason.DENIED, Reason.UNSUPPORTED):
-                self._can.put_conditions = None if error.reason is Reason.DENIED else False
-                return False
-            raise
-        self._can.put_conditions = False
-        self._acknowledge(info, begin, State.LIVE)
-        return True
+            elif error.reason is Reason.UNSUPPORTED:
+                self._can.put_conditions = False
+            elif error.reason is not Reason.DENIED:
+                raise
+        else:
+            self._can.put_conditions = False
+            self._acknowledge(info, begin, State.LIVE)
 
     def _put(self, body: bytes, target: Boundary, state: State, etag: str | None) -> ObjectInfo:
         conditional = self._can.put_conditions is not False
-        info = self._bucket.put(
+        return self._bucket.put(
             self.key,
             body,
             self._content(target, state),
@@ -258,7 +257,6 @@ class Replica:
             if_match=etag if conditional else None,
             if_none_match=conditional and etag is None,
         )
-        return info
 
     def _append(self, step: Append, target: Boundary, state: State) -> ObjectInfo:
         assert self._etag is not None
