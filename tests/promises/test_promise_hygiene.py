@@ -56,7 +56,7 @@ def test_one_fault_changes_nothing(
 def test_random_faults(new_place: Callable[..., Place], server: str, size: int, spool: Path | None) -> None:
     """Many requests get a 503, others are reset or lose their replies, while 50,000 scalars are logged."""
     place = new_place(server, seed=7)
-    place.proxy.inject(Fault(FaultKind.STATUS, probability=0.15 if size == 1000 else 0.05))
+    place.proxy.inject(Fault(FaultKind.STATUS, probability=0.15 if server == "moto" else 0.05))
     place.proxy.inject(Fault(FaultKind.RESET, probability=0.03))
     place.proxy.inject(Fault(FaultKind.LOST_REPLY, probability=0.05))
     writer = place.writer(spool=spool)
