@@ -236,6 +236,27 @@ def test_a_long_backlog_meets_a_bucket_with_versions(
     assert place.payloads() == logged
 
 
+def test_a_sync_waits_for_the_last_segment_too(new_place: Callable[..., Place], tmp_path: Path) -> None:
+    """Each segment begins with a record of its own: they are longer together than what was waited for."""
+    place = new_place("moto", versioned=True)
+    listing = place.proxy.inject(Fault(FaultKind.HOLD, operation="ListObjectsV2"))
+    writer = place.writer(spool=tmp_path)
+    half = 8 * MIB - 100  # two of them fill a segment, to fewer bytes than the last event has
+    surplus = len(framed(blob(1, half))) - half
+    for _ in range(14):
+        writer.add_event(blob(1, half - surplus))
+    writer.add_event(blob(2, 100))
+    listing.wait_fired()
+    release = threading.Timer(0.5, listing.remove)  # when sync() waits for the length as it is now
+    release.start()
+    position = writer.sync(60)
+    release.join()
+    assert position.stored == position.appended
+    assert position.stored.events == 15
+    writer.close()
+    assert len(place.event_keys()) == 8
+
+
 def test_recovered_spools_respect_versions(new_place: Callable[..., Place], tmp_path: Path) -> None:
     place = new_place("moto", versioned=True)
     place.proxy.down()

@@ -253,10 +253,10 @@ class EventLog:
     def finish(self, file: LogFile) -> None:
         """S3 has the whole of the oldest file, or never will have more of it."""
         with self._lock:
+            file.storage.remove()  # first: who sees that all is done may end the process
             self.files.remove(file)
             self._finished += file.end.mark
             self._finished_stored += file.stored.mark
-        file.storage.remove()
 
     def divide(self) -> None:
         """Give everything that is not stored files of its own, none longer than the roll size.

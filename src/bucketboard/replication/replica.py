@@ -193,7 +193,7 @@ class Replica:
         file = self._file
         self._attempted.append(target)
         try:
-            if file.stored.bytes == 0 and self._can.put_conditions is None:
+            if file.stored.bytes <= file.begin.bytes and self._can.put_conditions is None:
                 self._probe()
             if self._etag is not None and self._conditions_missing(file.stored.bytes):
                 self._verify()

@@ -53,6 +53,7 @@ class MemoryStorage:
 
     def __init__(self) -> None:
         self._data = bytearray()
+        self._closed = False
         self._first = 0
         self._lock = threading.Lock()
 
@@ -74,6 +75,8 @@ class MemoryStorage:
 
     def read(self, start: int, stop: int) -> bytes:
         with self._lock:
+            if self._closed:
+                raise OSError("the log was given up")  # nothing must be sent in its place
             return bytes(memoryview(self._data)[start - self._first : stop - self._first])
 
     def discard(self, stop: int) -> None:
@@ -86,7 +89,9 @@ class MemoryStorage:
         del facts  # nobody can recover another process's memory
 
     def close(self) -> None:
-        self._data = bytearray()
+        with self._lock:
+            self._closed = True
+            self._data = bytearray()
 
     remove = close
 

@@ -89,7 +89,7 @@ class Uploader:
         self._error: BucketboardError | None = None
         self._attempts = 0
         self._closing_attempts = 0
-        self._wanted = Mark()
+        self._wanted = 0
         self._idle = False
         self._closing = False
         self._stopped = False
@@ -142,7 +142,7 @@ class Uploader:
             return float("inf")
         if self._failures:
             return self._retry_at
-        if self._closing or self._log.pressing or self._log.stored.bytes < self._wanted.bytes:
+        if self._closing or self._log.pressing or self._log.stored.events < self._wanted:
             return float("-inf")
         resent = self._replica[1].resent if self._replica else 0
         interval = self._options.cadence.interval(
@@ -161,7 +161,6 @@ class Uploader:
             BucketboardError: it did not work; ``due`` says when to try again.
         """
         self._last_start = self._clock()
-        self._attempts += 1
         try:
             self._send_all()
         except FencedError as error:
@@ -173,9 +172,12 @@ class Uploader:
             self._failures = min(self._failures + 1, 16)
             self._retry_at = self._clock() + wait * self._random.uniform(0.5, 1.5)
             raise
-        self._error = None
-        self._failures = 0
-        self._last_duration = self._clock() - self._last_start
+        else:
+            self._error = None
+            self._failures = 0
+            self._last_duration = self._clock() - self._last_start
+        finally:
+            self._attempts += 1  # only now the error, or its absence, is that of this attempt
 
     def _send_all(self) -> None:
         self._send_sidecars()
@@ -223,9 +225,9 @@ class Uploader:
             key = self._target.prefix + sidecar.name
             content = Content(sidecar.content_type, {}, final=True)
             self._target.bucket.put(key, body, content, crc=crc32c(body))
+            sidecar.storage.remove()  # first: who sees that all is done may end the process
             with contextlib.suppress(ValueError):  # replaced meanwhile by a newer one
                 self._sidecars.remove(sidecar)
-            sidecar.storage.remove()
 
     def _replica_for(self, file: LogFile) -> Replica:
         if self._can is None:
@@ -260,7 +262,7 @@ class Uploader:
         self._log.roll_size = min(self._log.roll_size, MAX_TAIL)
         self._replica = None
         self._log.divide()
-        if self._closing or self._log.stored.bytes < self._wanted.bytes:
+        if self._closing or self._log.stored.events < self._wanted:
             self._log.seal(State.CLOSED if self._closing else State.ROLLED)
 
     def sync(self, wanted: Mark, timeout: float | None) -> None:
@@ -272,11 +274,11 @@ class Uploader:
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
-            self._wanted = max(self._wanted, wanted)
+            self._wanted = max(self._wanted, wanted.events)
             self._retry_at = float("-inf")
             attempts = self._attempts
             self._changed.notify_all()
-            while self._log.stored.bytes < wanted.bytes or self._sidecars:
+            while self._log.stored.events < wanted.events or self._sidecars:
                 error = self._error
                 hopeless = isinstance(error, InvalidError | FencedError) and self._attempts > attempts
                 if error is not None and (hopeless or self._stopped):

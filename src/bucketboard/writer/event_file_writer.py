@@ -297,7 +297,6 @@ class EventFileWriter:
             if isinstance(self._queue, _ForkedQueue):
                 self._queue = queue
                 registry.add(self)
-                registry.finish_in_child()
 
     def requeue(self, item: Item) -> None:
         """Append an item that met a queue no longer in use."""

@@ -11,7 +11,7 @@ import time
 import weakref
 from typing import Protocol
 
-__all__ = ["add", "close_all", "finish_in_child", "open_writers", "remove"]
+__all__ = ["add", "close_all", "open_writers", "remove"]
 
 _TICK = 0.5
 """What was appended stays outside the log for this many seconds at most."""
@@ -43,6 +43,7 @@ def add(writer: _Writer) -> None:
             with contextlib.suppress(RuntimeError):  # no more threads: full queues and flush() drain instead
                 thread.start()
                 _thread = thread
+    _finish_in_child()
 
 
 def remove(writer: _Writer) -> None:
@@ -93,10 +94,10 @@ def _after_fork() -> None:
         writer.after_fork()
 
 
-def finish_in_child() -> None:
+def _finish_in_child() -> None:
     """Close at the end of a multiprocessing child too: it ends without running exit handlers."""
-    util = sys.modules.get("multiprocessing.util")
-    if util is not None:
+    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+    if process is not None and util is not None and process.parent_process() is not None:
         util.Finalize(None, close_all, exitpriority=0)
 
 
