@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,11 @@ from bucketboard.testing import Server, moto, seaweedfs
 # Time limits are pytest-timeout's; a database of old failures would make runs differ from each other.
 hypothesis.settings.register_profile("bucketboard", deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("bucketboard")
+
+# Started in the background of a shell, this process ignores SIGINT, and so would the commands that the tests
+# start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _FOREIGN = ("AWS_", "BUCKETBOARD_", "S3_")
 
