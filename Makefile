@@ -13,7 +13,7 @@ test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
 
 check: $(VENV)/test.stamp
 	$(BIN)/ruff check .
