@@ -11,11 +11,17 @@ from hypothesis import strategies as st
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 
-from bucketboard.events.event import file_version_event, scalar_event, session_start_event
+from bucketboard.events import record
+from bucketboard.events.event import ScalarEncoder, file_version_event, session_start_event
 from bucketboard.events.first_values import FirstValues
 
 TAGS = st.sampled_from(["", "a", "b", "损失", "t" * 200])
 PLUGINS = st.none() | st.sampled_from(["", "scalars", "images", "p" * 150])
+
+
+def scalar_event(tag: str, value: float, step: int, wall_time: float) -> bytes:
+    """The payload of the record that the writer's encoder makes."""
+    return ScalarEncoder().record(tag, value, step, wall_time)[record.HEADER_BYTES : -4]
 
 
 def value_of(tag: str, plugin: str | None, number: float = 1.0) -> Summary.Value:

@@ -11,7 +11,7 @@ import struct
 
 from bucketboard.events.record import frame
 
-__all__ = ["file_version_event", "scalar_event", "session_start_event", "summary_event", "varint"]
+__all__ = ["ScalarEncoder", "file_version_event", "session_start_event", "summary_event", "varint"]
 
 _pack_double = struct.Struct("<d").pack
 _pack_float = struct.Struct("<f").pack
@@ -76,11 +76,6 @@ def _summary_head(tag: str) -> bytes:
     value_length = len(tag_field) + 5
     value_field = b"\x0a" + varint(value_length) + tag_field + b"\x15"
     return b"\x2a" + varint(len(value_field) + 4) + value_field
-
-
-def scalar_event(tag: str, value: float, step: int, wall_time: float) -> bytes:
-    """The serialised scalar event, unframed."""
-    return b"%b%b%b" % (_prefix(wall_time, step), _summary_head(tag), float32(value))
 
 
 def summary_event(summary: bytes, step: int, wall_time: float) -> bytes:

@@ -135,6 +135,8 @@ class _DeadWriter:
                 state, state="failed" if left else "sent", error=left_over if left else "", name=state.name
             )
             results.append(sent)
+        if left_over and results[-1].state == "sent":  # divided meanwhile: what is left lies in new files
+            results[-1] = dataclasses.replace(results[-1], state="failed", error=left_over)
         return results
 
     def _upload(self, files: list[LogFile], sidecars: list[SpoolStorage], wait: float) -> str:

@@ -172,11 +172,6 @@ class FileStorage:
     def note(self, **facts: Any) -> None:
         del facts
 
-    def truncate(self, size: int) -> None:
-        """Cut the file off behind ``size`` bytes."""
-        os.ftruncate(self._fd, size)
-        self._written = size
-
     def close(self) -> None:
         with self._lock, contextlib.suppress(OSError):
             if self._fd >= 0:
