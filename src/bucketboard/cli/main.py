@@ -9,23 +9,25 @@ import sys
 from collections.abc import Sequence
 
 from bucketboard import __version__
-from bucketboard.cli import demo, doctor, recover, serve
+from bucketboard.cli import demo, doctor, recover, run, serve
 from bucketboard.errors import BucketboardError, InvalidError
 
 __all__ = ["main"]
 
-_COMMANDS = (serve, recover, doctor, demo)
+_COMMANDS = (serve, run, recover, doctor, demo)
 _EXAMPLES = """\
 examples:
   bucketboard demo                        see it work on this machine, without an account
   bucketboard serve s3://bucket/exp       open TensorBoard on what is below exp
+  bucketboard run s3://bucket/exp --logdir runs -- python train.py
+                                          replicate what a training logs to a directory
   bucketboard recover                     send what killed trainings left on this machine
   bucketboard doctor s3://bucket/exp      check what the bucket allows
 
 Run `bucketboard COMMAND -h` for more. Every setting of the bucket can also come from the AWS configuration,
 or from a variable such as BUCKETBOARD_ENDPOINT_URL.
 
-exit status: 0 done, 1 failed, 2 not possible as asked, 130 interrupted"""
+exit status: 0 done, 1 failed, 2 not possible as asked, 130 interrupted; of run: the command's"""
 _INTERRUPTED = 130
 
 

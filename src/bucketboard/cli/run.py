@@ -1,0 +1,168 @@
+"""``bucketboard run``: a command whose log directory is replicated while it runs, and drained when it ends."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bucketboard.cli.settings import add_settings, given_settings
+from bucketboard.errors import InvalidError
+
+if TYPE_CHECKING:
+    from bucketboard.sync.supervisor import Ended
+
+__all__ = ["add_parser", "run"]
+
+_EXAMPLES = """\
+examples:
+  bucketboard run s3://bucket/exp --logdir runs -- python train.py
+  bucketboard run s3://bucket/exp --logdir runs --grace 100 -- torchrun --nproc-per-node 8 train.py
+  bucketboard run s3://bucket/exp --logdir runs --endpoint-url https://minio.example.org --ca-bundle ca.pem -- ./train
+  bucketboard run s3://bucket/exp --logdir runs --json -- python train.py 2> events.jsonl
+
+The command keeps the terminal, standard input and output. Signals are handed on to it. On SIGTERM it has
+the --grace, less up to 5 s that are kept for sending its last bytes, before it is killed. It goes on unharmed
+if bucketboard itself is killed. As a container's first process this one reaps orphans.
+
+exit status: the command's; 128+n when it ended by signal n; 127 not found, 126 not executable;
+75 when it succeeded and the bucket is incomplete (bucketboard sync sends the rest)"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "run",
+        help="run a command and replicate its log directory",
+        usage="bucketboard run s3://BUCKET/PREFIX --logdir DIR [options] -- COMMAND [ARGUMENT ...]",
+        description="Run a command; replicate the directory it logs to while it runs, and what is left when it "
+        "ends, however it ends.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("target", metavar="s3://BUCKET/PREFIX", help="where the directory goes")
+    parser.add_argument(
+        "--logdir", required=True, metavar="DIR", help="what the command logs to; need not exist yet"
+    )
+    parser.add_argument(
+        "--grace",
+        type=float,
+        default=25.0,
+        metavar="SECONDS",
+        help="from a SIGTERM: for the command's end and the rest of the uploads (default: 25)",
+    )
+    parser.add_argument(
+        "--drain-timeout",
+        type=float,
+        default=300.0,
+        metavar="SECONDS",
+        help="without a signal: how long to send the rest (default: 300)",
+    )
+    parser.add_argument("--json", action="store_true", help="events as JSON lines on standard error")
+    add_settings(parser)
+    parser.set_defaults(run=run, takes_rest=True)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Supervise the command; gives the status to exit with."""
+    from bucketboard.sync.child import CommandError
+    from bucketboard.sync.init import stand_in_for_init
+
+    status = stand_in_for_init()
+    if status is not None:
+        return status
+    try:
+        ended = _supervise(options)
+    except CommandError as error:
+        print(f"bucketboard: error: {error}", file=sys.stderr)
+        return error.status
+    if ended.abandoned:  # the interpreter would wait for the requests of its threads
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+        os._exit(ended.status)
+    return ended.status
+
+
+def _supervise(options: argparse.Namespace) -> Ended:
+    from bucketboard.store.settings import Settings
+    from bucketboard.store.url import S3Url
+    from bucketboard.sync.replicator import Replicator, SyncOptions
+    from bucketboard.sync.supervisor import Supervisor
+
+    console = _Console(options.json)
+    directory, url = Path(options.logdir), S3Url.parse(options.target)
+    if directory.exists() and not directory.is_dir():
+        raise InvalidError(f"{directory} is no directory")
+    replicator = Replicator(
+        directory,
+        url,
+        SyncOptions(),
+        Settings.resolve(**given_settings(options)),
+        report=lambda event: console("sync", str(event)),
+    )
+    supervisor = Supervisor(
+        options.rest,
+        replicator,
+        grace=options.grace,
+        drain_timeout=options.drain_timeout,
+        say=console,
+    )
+    console("replicating", f"{directory} → {url}", directory=str(directory), target=str(url))
+    ended = supervisor.run()
+    console.summary(directory, str(url), ended)
+    return ended
+
+
+class _Console:
+    """Standard error, shared with the command: a line to begin with, troubles, and a line at the end."""
+
+    _QUIET = frozenset({"start", "exit", "sync"})
+
+    def __init__(self, as_json: bool) -> None:
+        self._json = as_json
+
+    def __call__(self, kind: str, message: str, **facts: Any) -> None:
+        if self._json:
+            self._write(json.dumps({"event": kind, "message": message, **facts}))
+        elif kind not in self._QUIET or facts.get("status", 0) > 128:  # shells say so too
+            self._write(f"bucketboard: {message}")
+
+    def _write(self, line: str) -> None:
+        # The terminal may have gone (SIGHUP), or whoever read us; the run goes on.
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
+
+    def summary(self, directory: Path, target: str, ended: Ended) -> None:
+        outcome = ended.outcome
+        report = outcome.report
+        files, sent = (report.files, report.bytes) if report is not None else (0, 0)
+        failed = [(str(path), message) for path, message in report.failed] if report is not None else []
+        complete = outcome.complete and not ended.abandoned
+        if complete and not directory.exists() and not outcome.recovered:
+            message = f"nothing was logged to {directory}: is it the right --logdir?"
+        elif complete:
+            message = f"{target} is complete: {files:,} files, {sent:,} bytes sent"
+        else:
+            first = [f"{path}: {why}" for path, why in failed[:1]] or outcome.troubles[:1]
+            why = f" ({first[0]})" if first else ""
+            message = (
+                f"{target} is incomplete{why}\n  hint: send the rest with: bucketboard sync {directory} {target}"
+            )
+        self(
+            "summary",
+            message,
+            complete=complete,
+            status=ended.status,
+            command_status=ended.command,
+            files=files,
+            bytes=sent,
+            failed=failed,
+            troubles=outcome.troubles,
+            recovered=outcome.recovered,
+            held=outcome.held,
+        )
