@@ -31,7 +31,13 @@ class SyncReport:
 
 class Replicator:
     def __init__(
-        self, directory: Path, url: S3Url, options: SyncOptions, settings: Settings, *, report: Callable[..., None]
+        self,
+        directory: Path,
+        url: S3Url,
+        options: SyncOptions,
+        settings: Settings,
+        *,
+        report: Callable[..., None],
     ) -> None:
         self._directory, self._url, self._settings = directory, url, settings
         self._sizes: dict[Path, int] = {}

@@ -1,4 +1,4 @@
-"""``bucketboard run``: a command whose log directory is replicated while it runs, and drained when it ends."""
+"""``bucketboard run``: a command whose log directory is replicated while it runs, and when it has ended."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EXAMPLES = """\
 examples:
   bucketboard run s3://bucket/exp --logdir runs -- python train.py
   bucketboard run s3://bucket/exp --logdir runs --grace 100 -- torchrun --nproc-per-node 8 train.py
-  bucketboard run s3://bucket/exp --logdir runs --endpoint-url https://minio.example.org --ca-bundle ca.pem -- ./train
+  bucketboard run s3://bucket/exp --logdir runs --ca-bundle ca.pem -- ./train.sh --epochs 3
   bucketboard run s3://bucket/exp --logdir runs --json -- python train.py 2> events.jsonl
 
 The command keeps the terminal, standard input and output. Signals are handed on to it. On SIGTERM it has
@@ -39,8 +39,8 @@ def add_parser(commands: Any) -> None:
         "run",
         help="run a command and replicate its log directory",
         usage="bucketboard run s3://BUCKET/PREFIX --logdir DIR [options] -- COMMAND [ARGUMENT ...]",
-        description="Run a command; replicate the directory it logs to while it runs, and what is left when it "
-        "ends, however it ends.",
+        description="Run a command; replicate the directory it logs to while it runs, and what is left when "
+        "it ends, however it ends.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -128,7 +128,7 @@ class _Console:
     def __call__(self, kind: str, message: str, **facts: Any) -> None:
         if self._json:
             self._write(json.dumps({"event": kind, "message": message, **facts}))
-        elif kind not in self._QUIET or facts.get("status", 0) > 128:  # shells say so too
+        elif kind not in self._QUIET or facts.get("signal"):  # shells say so too
             self._write(f"bucketboard: {message}")
 
     def _write(self, line: str) -> None:
@@ -150,9 +150,8 @@ class _Console:
         else:
             first = [f"{path}: {why}" for path, why in failed[:1]] or outcome.troubles[:1]
             why = f" ({first[0]})" if first else ""
-            message = (
-                f"{target} is incomplete{why}\n  hint: send the rest with: bucketboard sync {directory} {target}"
-            )
+            again = f"bucketboard sync {directory} {target}"
+            message = f"{target} is incomplete{why}\n  hint: send the rest with: {again}"
         self(
             "summary",
             message,

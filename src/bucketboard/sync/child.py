@@ -60,6 +60,8 @@ class Child:
                 f"{command[0]!r} can't be executed: {error}", hint="", status=NOT_EXECUTABLE
             ) from None
         self._status: int | None = None
+        self.signal = ""
+        """The name of the signal that ended it, if one did."""
 
     def poll(self) -> int | None:
         """Its exit status as shells give it, 128 + n after signal n; None while it runs."""
@@ -68,6 +70,7 @@ class Child:
             if pid:
                 code = os.waitstatus_to_exitcode(status)
                 self._status = code if code >= 0 else 128 - code
+                self.signal = _name(-code) if code < 0 else ""
         return self._status
 
     def send(self, number: int) -> None:
@@ -93,3 +96,9 @@ class Child:
             if time.monotonic() > deadline:
                 self.send(signal.SIGKILL)
             time.sleep(_POLL)
+
+
+def _name(number: int) -> str:
+    with contextlib.suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"

@@ -32,7 +32,10 @@ _MARGIN = 5.0
 _FINISH = b"finish\n"
 _SOURCE = str(Path(__file__).parents[2])
 # Neither the current directory, which -c puts first, may stand before the libraries, nor ours.
-_ENTRY = "import sys; sys.path[:] = [*filter(None, sys.path), {!r}]; from bucketboard.sync.attend import attend; attend()"
+_ENTRY = (
+    "import sys; sys.path[:] = [*filter(None, sys.path), {!r}]; "
+    "from bucketboard.sync.attend import attend; attend()"
+)
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,9 @@ class Replication:
             assert self._process.stdin is not None
             self._process.stdin.write(self._order + b"\n")
         except OSError as error:
-            logger.warning("%s is not replicated for now: no process could be started: %s", self._directory, error)
+            logger.warning(
+                "%s is not replicated for now: no process could be started: %s", self._directory, error
+            )
 
     def _finish(self) -> Replicated | None:
         """Tell the process to finish, and what it answers."""

@@ -73,7 +73,9 @@ class Outcome:
 class Sending:
     """The replicator and the spool of one run. Nothing it does can raise into who supervises."""
 
-    def __init__(self, replicator: Replicating, spool: Path | None, say: Say, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, replicator: Replicating, spool: Path | None, say: Say, wake: Callable[[], None]
+    ) -> None:
         self._replicator = replicator
         self._spool = spool
         self._say = say
@@ -133,7 +135,8 @@ class Sending:
             return
         from bucketboard.replication.recover import recover
 
-        for result in recover(self._spool, within=self._deadline.left):
+        left = self._deadline.left
+        for result in recover(self._spool, wait=left, within=left):
             if result.state == "sent":
                 self.outcome.recovered += 1
                 self._say(

@@ -88,7 +88,8 @@ class Supervisor:
             status = self._attend(child, signals)
         finally:
             child.end(_RESERVE)
-        self._say("exit", _end(status), status=status)
+        how = f"by {child.signal}" if child.signal else f"with status {status}"
+        self._say("exit", f"the command ended {how}", status=status, signal=child.signal)
         abandoned = self._drain(sending, signals)
         if sending.outcome.held == 0:
             _remove_if_empty(spool)
@@ -152,15 +153,6 @@ class Supervisor:
         while not sending.done and last.left:
             signals.wait(last.left)
         return not sending.done
-
-
-def _end(status: int) -> str:
-    if status <= 128:
-        return f"the command ended with status {status}"
-    name = str(status - 128)
-    with contextlib.suppress(ValueError):
-        name = signal.Signals(status - 128).name
-    return f"the command ended by {name}"
 
 
 def _remove_if_empty(directory: Path | None) -> None:
