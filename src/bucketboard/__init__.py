@@ -26,6 +26,7 @@ from bucketboard.errors import (
 if TYPE_CHECKING:
     from bucketboard.replication.position import Mark, Position
     from bucketboard.replication.recover import recover
+    from bucketboard.sync.replicate import replicate
     from bucketboard.writer.event_file_writer import EventFileWriter
     from bucketboard.writer.summary_writer import SummaryWriter
 
@@ -44,6 +45,7 @@ __all__ = [
     "SummaryWriter",
     "UnavailableError",
     "recover",
+    "replicate",
 ]
 
 _LAZY = {
@@ -52,6 +54,7 @@ _LAZY = {
     "Mark": "bucketboard.replication.position",
     "Position": "bucketboard.replication.position",
     "recover": "bucketboard.replication.recover",
+    "replicate": "bucketboard.sync.replicate",
 }
 
 

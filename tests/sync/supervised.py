@@ -51,7 +51,7 @@ class Stage:
 
     def environ(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BUCKETBOARD_")}
-        own = {"PYTHONPATH": str(SOURCE), "XDG_STATE_HOME": str(self.path / "state")}
+        own = {"PYTHONPATH": f"{SOURCE}:{Path(__file__).parent / '_stand'}", "XDG_STATE_HOME": str(self.path / "state")}
         return {**inherited, **own, **self.server.through(self.proxy.url).environ()}
 
     def command(self, command: Sequence[object], *options: str) -> list[str]:

@@ -2,79 +2,96 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import signal
 import sys
-import threading
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from bucketboard.errors import BucketboardError
+from bucketboard.sync.sending import Deadline, Replicating, Sending
 
 __all__ = ["attend"]
 
 _ALONE = 300.0
-"""Seconds for the rest when whoever started us was killed."""
+"""Seconds for the rest when whoever started us has ended without a word."""
 _LOOK = 1.0
-_OVERDUE = 4.0
+_LET_GO = 2.0
 
 
 def attend() -> None:
-    """Do as the first line of standard input says; the last line of standard output is the report."""
+    """Do as the first line of standard input says; what standard output gets is the report."""
     # Schedulers signal every process of a job. Ours is to outlive the training: its end is our signal.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     answer = os.dup(1)
     os.dup2(2, 1)  # no library's print may get into the report
     parent = os.getppid()
-    line, rest = _order()
-    if not line:
-        return
-    order = json.loads(line)
-    report = _replicate(order, parent, rest)
-    with os.fdopen(answer, "wb") as out:
-        out.write(json.dumps(report).encode())
-    sys.stderr.flush()
-    os._exit(0)  # threads may still hang in requests
+    line, rest = _first_line()
+    if line:
+        report = json.dumps(_replicate(json.loads(line), rest, parent)).encode()
+        with contextlib.suppress(BrokenPipeError):  # nobody is left to read it
+            os.write(answer, report)
+    os._exit(0)  # a thread may still hang in a request
 
 
-def _replicate(order: dict[str, Any], parent: int, said: bytes) -> dict[str, Any]:
+def _replicate(order: dict[str, Any], said: bytes, parent: int) -> dict[str, Any]:
     try:
-        from bucketboard.store.settings import Settings
-        from bucketboard.store.url import S3Url
-        from bucketboard.sync.replicator import Replicator, SyncOptions
-
-        replicator = Replicator(
-            Path(order["directory"]),
-            S3Url.parse(order["url"]),
-            SyncOptions(**order["options"]),
-            Settings.resolve(),
-            report=lambda event: None,
-        )
-        replicator.start()
-        told = _told(said, parent)
-        if not told:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_DFL)
-        timeout = float(order["timeout"]) if told else _ALONE
-        overdue = threading.Timer(timeout + _OVERDUE, os._exit, (1,))
-        overdue.daemon = True
-        overdue.start()
-        report = replicator.finish(timeout)
+        replicator = _replicator(order)
     except BucketboardError as error:
-        return {"complete": False, "failed": [(order["directory"], str(error))]}
+        _say("trouble", f"{order['directory']} is not replicated: {error}")
+        return {"complete": False, "failed": [(order["directory"], error.message)]}
+    ended = Event()
+    sending = Sending(replicator, None, _say, ended.set)
+    sending.start()
+    told = _told(said, parent)
+    if not told:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    timeout = float(order["timeout"]) if told else _ALONE
+    last = Deadline(timeout + _LET_GO)
+    sending.finish(Deadline(timeout))
+    while not sending.done and last.left:
+        ended.wait(last.left)
+        ended.clear()
+    report, troubles = sending.outcome.report, sending.outcome.troubles
+    failed = [(order["directory"], message) for message in troubles]
+    if report is None:
+        return {"complete": False, "failed": failed}
     return {
-        "complete": report.complete,
+        "complete": sending.outcome.complete,
         "files": report.files,
         "bytes": report.bytes,
-        "failed": [(str(path), message) for path, message in report.failed],
+        "failed": [(str(path), message) for path, message in report.failed] + failed,
     }
 
 
-def _order() -> tuple[bytes, bytes]:
-    """The first line, and what came behind it."""
+def _replicator(order: dict[str, Any]) -> Replicating:
+    from bucketboard.store.settings import Settings
+    from bucketboard.store.url import S3Url
+    from bucketboard.sync.replicator import Replicator, SyncOptions
+
+    return Replicator(
+        Path(order["directory"]),
+        S3Url.parse(order["url"]),
+        SyncOptions(**order["options"]),
+        Settings.resolve(**order["settings"]),
+        report=lambda event: None,
+    )
+
+
+def _say(kind: str, message: str, **facts: Any) -> None:
+    if kind == "trouble":
+        with contextlib.suppress(OSError):  # the terminal may have gone
+            sys.stderr.write(f"bucketboard: {message}\n")
+            sys.stderr.flush()
+
+
+def _first_line() -> tuple[bytes, bytes]:
+    """The first line, and what came behind it; nothing if there is none."""
     data = b""
     while b"\n" not in data:
         block = os.read(0, 1 << 16)
@@ -91,6 +108,6 @@ def _told(said: bytes, parent: int) -> bool:
         if select.select([0], [], [], _LOOK)[0]:
             said = os.read(0, 64)
             return bool(said)
-        if os.getppid() != parent:  # a process that it forked may hold the pipe open
+        if os.getppid() != parent:  # a process that it has forked may hold the pipe open
             return False
     return True

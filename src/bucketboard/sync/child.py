@@ -41,7 +41,7 @@ class Child:
         """
         try:
             self.pid = os.posix_spawnp(
-                command[0], command, environ, setsigmask=mask, setsigdef=_IGNORED_BY_PYTHON
+                command[0], list(command), environ, setsigmask=mask, setsigdef=_IGNORED_BY_PYTHON
             )
         except (FileNotFoundError, NotADirectoryError):
             raise CommandError(

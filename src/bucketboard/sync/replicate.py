@@ -15,12 +15,13 @@ import sys
 import time
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from bucketboard.errors import InvalidError, UnavailableError
+from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url
 
 __all__ = ["Replicated", "Replication", "replicate"]
@@ -75,14 +76,24 @@ def replicate(
     Raises:
         InvalidError: the URL or an option is wrong.
     """
-    return Replication(Path(directory).absolute(), S3Url.parse(url), options, close_timeout, check)
+    known = {entry.name for entry in fields(Settings)}
+    settings = {name: value for name, value in options.items() if name in known}
+    Settings.resolve(**settings)
+    others = {name: value for name, value in options.items() if name not in known}
+    return Replication(Path(directory), S3Url.parse(url), settings, others, close_timeout, check)
 
 
 class Replication:
     """A directory being replicated; ``report`` is there after the block, None where it could not be had."""
 
     def __init__(
-        self, directory: Path, url: S3Url, options: Mapping[str, Any], close_timeout: float, check: bool
+        self,
+        directory: Path,
+        url: S3Url,
+        settings: Mapping[str, Any],
+        options: Mapping[str, Any],
+        close_timeout: float,
+        check: bool,
     ) -> None:
         if not close_timeout >= 0:
             raise InvalidError(f"close_timeout={close_timeout!r} must not be negative")
@@ -90,9 +101,14 @@ class Replication:
         self._url = url
         self._close_timeout = close_timeout
         self._check = check
-        self._order = json.dumps(
-            {"directory": str(directory), "url": str(url), "options": dict(options), "timeout": close_timeout}
-        ).encode()
+        order = {
+            "directory": str(directory.absolute()),
+            "url": str(url),
+            "settings": settings,
+            "options": options,
+            "timeout": close_timeout,
+        }
+        self._order = json.dumps(order, default=os.fspath).encode() + b"\n"
         self._process: subprocess.Popen[bytes] | None = None
         self.report: Replicated | None = None
 
@@ -133,7 +149,7 @@ class Replication:
                 start_new_session=True,  # a terminal's Ctrl-C is for the training
             )
             assert self._process.stdin is not None
-            self._process.stdin.write(self._order + b"\n")
+            self._process.stdin.write(self._order)
         except OSError as error:
             logger.warning(
                 "%s is not replicated for now: no process could be started: %s", self._directory, error
