@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from bucketboard.errors import BucketboardError, InvalidError, Reason
 from bucketboard.store.client import is_aws, s3_client
 from bucketboard.store.settings import Settings
 
-__all__ = ["Bucket", "Content", "Listing", "ObjectInfo", "Part"]
+__all__ = ["Bucket", "Content", "Listing", "Meter", "ObjectInfo", "Part"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,21 @@ class Content:
     """Whether the object is finished, so that its storage class applies."""
 
 
+class Meter:
+    """Counts what is asked of a bucket, from all threads."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.bytes_sent = 0
+        self._lock = threading.Lock()
+
+    def count(self, sent: int = 0) -> None:
+        """One request with a body of ``sent`` bytes."""
+        with self._lock:
+            self.requests += 1
+            self.bytes_sent += sent
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A part of a multipart upload that S3 acknowledged."""
@@ -71,6 +87,7 @@ class Bucket:
     def __init__(self, name: str, settings: Settings, *, attempts: int = 1) -> None:
         self.name = name
         self.settings = settings
+        self.meter = Meter()
         self._attempts = attempts
 
     @property
@@ -197,7 +214,15 @@ class Bucket:
         return Part(number, answer["ETag"], params.get("ChecksumCRC32C"))
 
     def complete_upload(
-        self, key: str, upload_id: str, parts: Sequence[Part], *, size: int, crc: int, if_match: str | None
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[Part],
+        *,
+        size: int,
+        crc: int,
+        if_match: str | None = None,
+        if_none_match: bool = False,
     ) -> ObjectInfo:
         """CompleteMultipartUpload with the whole object's size and CRC32C, conditional where asked."""
         params: dict[str, Any] = {}
@@ -205,6 +230,8 @@ class Bucket:
             params |= {"ChecksumCRC32C": _crc_text(crc), "ChecksumType": "FULL_OBJECT"}
         if if_match is not None:
             params["IfMatch"] = if_match
+        if if_none_match:
+            params["IfNoneMatch"] = "*"
         entries: list[dict[str, Any]] = []
         for part in parts:
             entry: dict[str, Any] = {"PartNumber": part.number, "ETag": part.etag}
@@ -264,6 +291,7 @@ class Bucket:
             method = getattr(s3_client(self.settings, attempts=self._attempts), _METHODS[operation])
             if key:
                 params["Key"] = key
+            self.meter.count(len(params.get("Body", b"")))
             answer: dict[str, Any] = method(**self._common(operation), **params)
         except Exception as error:
             raise self._translate(error, operation, key) from error
@@ -273,7 +301,9 @@ class Bucket:
         try:
             client = s3_client(self.settings, attempts=self._attempts)
             pages = client.get_paginator(_METHODS[operation]).paginate(**self._common(operation), **params)
-            yield from pages
+            for page in pages:
+                self.meter.count()
+                yield page
         except Exception as error:
             raise self._translate(error, operation, params["Prefix"]) from error
 
