@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import mmap
-from typing import TypeAlias
-
 import numpy as np
 
-from bucketboard.events import reference
+from bucketboard.events import native, reference
 from bucketboard.events.columns import ARRAYS, Array, Columns, Damage
+from bucketboard.events.native import Data
+from bucketboard.events.record import OVERHEAD_BYTES
 
-__all__ = ["NATIVE", "Data", "FileScanner", "record_ends"]
-
-Data: TypeAlias = bytes | bytearray | memoryview | mmap.mmap
-
-NATIVE = False
-"""Whether the native core is there; without it everything works, slower."""
+__all__ = ["Data", "FileScanner", "record_ends"]
 
 _MESSAGES = {
     reference.BAD_LENGTH: "the length does not match its checksum: nothing behind it can be read",
@@ -45,7 +39,7 @@ class FileScanner:
     def __init__(self, offset: int = 0) -> None:
         self.offset = offset
         """The next byte wanted."""
-        self.wanted = reference.OVERHEAD_BYTES
+        self.wanted = OVERHEAD_BYTES
         """Bytes from ``offset`` on that the next record needs, as far as its header was seen; 0 when dead."""
         self.dead = False
         self.damage: list[Damage] = []
@@ -72,7 +66,7 @@ class FileScanner:
         """Try again at ``offset``: the file has changed."""
         if self.dead:
             self.dead = False
-            self.wanted = reference.OVERHEAD_BYTES
+            self.wanted = OVERHEAD_BYTES
             self.damage = [place for place in self.damage if place.offset < self.offset]
             self.damaged -= 1
 
@@ -105,5 +99,10 @@ def record_ends(data: Data, offset: int = 0) -> tuple[int, int, list[Damage]]:
     Only framing and CRCs are looked at. Records whose payload fails its CRC are passed over and named; at a
     length that fails its CRC the end is reached. Places in the damage are those in ``data``.
     """
+    if not 0 <= offset <= len(data):
+        raise ValueError(f"offset {offset} is not within {len(data)} bytes")
+    if native.core:
+        end, count, places = native.record_ends(data, offset)
+        return end, count, _damage(places)
     found = reference.scan(bytes(memoryview(data)[offset:]), offset, events=False)
     return found.end, found.events, _damage(found.damage)
