@@ -1,7 +1,7 @@
 """What earlier replications of a directory sent, so that what is unchanged need not be looked at again.
 
-A cache and nothing more: anyone may delete it, and whatever it says is used only under an ETag that the bucket
-confirms.
+A cache and nothing more: anyone may delete it, and what it says is used only where the bucket confirms the
+ETag.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import sqlite3
 import threading
 import time
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 import platformdirs
@@ -26,9 +26,9 @@ _FLUSH_SECONDS = 1.0
 class Row:
     """The object with ``etag`` holds the first ``length`` bytes of a file, whose CRC32C is ``crc``.
 
-    The file then had this ``inode``, ``size`` and ``mtime_ns`` (0: it may have changed since in the same tick of
-    the clock). ``whole`` is the end of its last whole record. ``etag`` "" : not known. ``strays``: a multipart
-    upload was begun.
+    The file then had this ``inode``, ``size`` and ``mtime_ns`` (0: it may have changed since in the same tick
+    of the clock). ``whole`` is the end of its last whole record. ``etag`` "" : not known. ``strays``: a
+    multipart upload was begun.
     """
 
     inode: int = 0
@@ -82,7 +82,7 @@ class Cache:
         connection.execute(f"PRAGMA user_version={_VERSION}")
         connection.commit()
         rows = connection.execute(f"SELECT path, {', '.join(names)} FROM files")  # noqa: S608
-        self.rows = {path: Row(*values[:-1], strays=bool(values[-1])) for path, *values in rows}
+        self.rows = {path: replace(Row(*values), strays=bool(strays)) for path, *values, strays in rows}
         self.found = version == _VERSION
 
     def put(self, path: str, row: Row, *, now: bool = False) -> None:

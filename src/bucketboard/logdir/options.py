@@ -53,7 +53,7 @@ def _matches(names: list[str], patterns: tuple[str, ...]) -> bool:
 
 @dataclass(frozen=True)
 class SyncOptions:
-    """Times in seconds. ``cache`` is the file that remembers what was sent; None: the user's cache directory."""
+    """Times in seconds. ``cache`` is the file that remembers what was sent; None: one of the user's."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

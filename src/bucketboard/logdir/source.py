@@ -10,9 +10,10 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from bucketboard.errors import CorruptDataError
-from bucketboard.events.record import HEADER_BYTES, OVERHEAD_BYTES, crc32c, record_length, scan, whole_records
+from bucketboard.events.record import HEADER_BYTES, OVERHEAD_BYTES, crc32c, record_length, scan
+from bucketboard.events.scanner import record_ends
 from bucketboard.logdir.tree import Found
-from bucketboard.replication.log import LogFile, State
+from bucketboard.replication.log import LogFile
 from bucketboard.replication.position import Boundary
 from bucketboard.replication.replica import LogChanged
 
@@ -119,7 +120,10 @@ class Source:
 
 
 class SourceFile(LogFile):
-    """A log file over a source; its name is its path. ``whole`` is the end of its last whole record, if known."""
+    """A log file over a source; its name is its path.
+
+    ``whole`` is the end of its last whole record, as far as that is known.
+    """
 
     def __init__(self, log_id: str, source: Source, *, stored: Boundary, whole: int = 0) -> None:
         super().__init__(log_id, source, name=source.found.path)
@@ -127,56 +131,45 @@ class SourceFile(LogFile):
         self.stored = self.end = stored
         self.whole = whole
         self.damage = ""
-        """What is wrong with the bytes behind ``whole``, if there are any."""
+        """What is wrong with the bytes behind ``whole``, where there are any."""
 
     def measure_records(self) -> None:
-        """Let the log reach to the end of the last whole record."""
+        """Let the log reach to the end of the last whole record before anything torn or damaged."""
         size = self._source.size
-        at, stored = min(self.whole, self.stored.bytes), self.stored
-        crc, hashed = stored.crc, stored.bytes
-        want = _CHUNK
-        while at < size:
+        at, want = min(self.whole, self.stored.bytes), _CHUNK
+        end, crc = self.stored.bytes, self.stored.crc
+        self.damage = ""
+        while at < size and not self.damage:
             data = self._source.read(at, min(at + want, size))
             if at == 0:
                 self._begin(data)
-            end, _ = whole_records(data)
-            if at + end > hashed:
-                crc = crc32c(memoryview(data)[hashed - at : end], crc)
-                hashed = at + end
-            at += end
-            if end == 0:
-                needed = OVERHEAD_BYTES + record_length(data) if len(data) >= HEADER_BYTES else OVERHEAD_BYTES
-                if at + needed > size or len(data) >= needed:
-                    break  # torn, or damaged
+            whole, _, damage = record_ends(data)
+            if damage:
+                whole = damage[0].offset
+                self.damage = f"byte {at + whole:,}: {damage[0].message}"
+            elif whole == 0:  # a record that is longer than what was read, or goes on past the end
+                needed = OVERHEAD_BYTES + (record_length(data) if len(data) >= HEADER_BYTES else 0)
+                if at + needed > size:
+                    self.damage = f"byte {at:,}: the file ends within a record"
                 want = needed
-            else:
-                want = _CHUNK
+                continue
+            if at + whole > end:
+                crc = crc32c(data[end - at : whole], crc)
+                end = at + whole
+            at, want = at + whole, _CHUNK
         self.whole = at
-        self.damage = self._describe(at, size)
-        if hashed > stored.bytes:
-            self.grown(Boundary(hashed, 0, crc))
+        self.damaged = at if self.damage else None
+        if end > self.stored.bytes:
+            self.grown(Boundary(end, 0, crc))
 
     def _begin(self, data: bytes) -> None:
+        """Note the first record, which tells whether a server heeds conditions."""
         try:
             first = next(scan(data), None)
         except CorruptDataError:
-            first = None
+            return
         if first is not None and not self.stored.bytes:
             self.begin = Boundary(first.length, 0, crc32c(data[: first.length]))
-
-    def _describe(self, at: int, size: int) -> str:
-        if at == size:
-            return ""
-        try:
-            if at + HEADER_BYTES <= size:
-                record_length(self._source.read(at, at + HEADER_BYTES), at)
-        except CorruptDataError as error:
-            return error.message
-        header = self._source.read(at, min(at + HEADER_BYTES, size))
-        needed = OVERHEAD_BYTES + record_length(header) if len(header) == HEADER_BYTES else OVERHEAD_BYTES
-        if at + needed > size:
-            return f"record at byte {at:,}: torn, the file ends before it does"
-        return f"record at byte {at:,}: the payload does not match its checksum"
 
     def measure_all(self) -> None:
         """Let the log reach to the end of the file, whatever it holds."""
@@ -189,8 +182,3 @@ class SourceFile(LogFile):
         if length > self._source.size:
             return None
         return Boundary(length, 0, self._source.crc(length))
-
-    @property
-    def wanted(self) -> State:
-        """What its object says of it when it is stored to its end."""
-        return self.state

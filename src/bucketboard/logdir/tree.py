@@ -16,7 +16,7 @@ _INODE_BITS = (1 << 63) - 1  # as many as a database column has
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A regular file: ``path`` is relative, with slashes. Two that are equal hold the same bytes, most likely."""
+    """A regular file; ``path`` is relative, with slashes. Equal ones most likely hold the same bytes."""
 
     path: str
     inode: int
@@ -32,7 +32,7 @@ class Found:
 class Tree:
     """A directory whose files take part in a replication if ``wanted`` says so.
 
-    Symbolic links are followed as long as they stay inside; what is refused goes to ``refuse`` (path and why).
+    Symbolic links are followed as long as they stay inside; ``refuse`` is told of what is left out, and why.
     ``key_bytes`` is the length of the prefix that the paths are appended to.
     """
 

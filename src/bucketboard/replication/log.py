@@ -43,6 +43,8 @@ class LogFile:
         self.storage = storage
         self.name = name
         self.state = State.LIVE
+        self.damaged: int | None = None
+        """Where bytes begin that are no valid record; None: there are none."""
         self.stored = Boundary()
         self.begin = Boundary()
         self.end = Boundary()

@@ -213,7 +213,8 @@ class Replica:
             raise SegmentsNeeded("a part of the file was stored before")
         self._attempted.append(file.end)
         try:
-            self._acknowledge(self._put(self._body(file.end), file.end, file.state, None), file.end, file.state)
+            info = self._put(self._body(file.end), file.end, file.state, None)
+            self._acknowledge(info, file.end, file.state)
         except BucketboardError as error:
             self._failed(error)
 
@@ -394,8 +395,15 @@ class Replica:
         return complete(self._etag if self._can.complete_conditions else None)
 
     def _content(self, target: Boundary, state: State) -> Content:
+        damaged = self._file.damaged
         metadata = ObjectMetadata(
-            self._file.log_id, secrets.token_hex(8), target.bytes, target.crc, state, self._user
+            self._file.log_id,
+            secrets.token_hex(8),
+            target.bytes,
+            target.crc,
+            state,
+            self._user,
+            damaged if damaged is not None and damaged < target.bytes else None,
         )
         return Content(CONTENT_TYPE, metadata.headers(), final=state is not State.LIVE)
 

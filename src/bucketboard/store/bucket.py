@@ -73,6 +73,9 @@ class Part:
     crc32c: str | None = None
 
 
+_DELETE_AT_ONCE = 1000
+
+
 def _crc_text(crc: int) -> str:
     return base64.b64encode(crc.to_bytes(4, "big")).decode()
 
@@ -174,6 +177,18 @@ class Bucket:
         """DeleteObject."""
         self._call("DeleteObject", key)
 
+    def delete_many(self, keys: Sequence[str]) -> Sequence[tuple[str, str]]:
+        """DeleteObjects, a thousand at a time; gives the keys that were refused, and why."""
+        refused = []
+        for start in range(0, len(keys), _DELETE_AT_ONCE):
+            entries = [{"Key": key} for key in keys[start : start + _DELETE_AT_ONCE]]
+            answer = self._call("DeleteObjects", "", Delete={"Objects": entries, "Quiet": True})
+            refused += [
+                (str(entry.get("Key")), f"{entry.get('Code')} ({entry.get('Message')})")
+                for entry in answer.get("Errors", ())
+            ]
+        return refused
+
     def create_upload(self, key: str, content: Content) -> str:
         """CreateMultipartUpload; gives the upload id."""
         params = self._write_params(content)
@@ -254,10 +269,15 @@ class Bucket:
 
     def uploads(self, key: str) -> Iterator[tuple[str, datetime.datetime]]:
         """Id and start of the multipart uploads under way on exactly ``key``."""
-        for page in self._pages("ListMultipartUploads", Prefix=key):
+        for found, upload_id, started in self.uploads_below(key):
+            if found == key:
+                yield upload_id, started
+
+    def uploads_below(self, prefix: str) -> Iterator[tuple[str, str, datetime.datetime]]:
+        """Key, id and start of the multipart uploads under way on keys that begin with ``prefix``."""
+        for page in self._pages("ListMultipartUploads", Prefix=prefix):
             for entry in page.get("Uploads", ()):
-                if entry["Key"] == key:
-                    yield str(entry["UploadId"]), entry["Initiated"]
+                yield str(entry["Key"]), str(entry["UploadId"]), entry["Initiated"]
 
     def versioning(self) -> str:
         """GetBucketVersioning: "Enabled", "Suspended" or ""."""
@@ -319,6 +339,7 @@ _METHODS = {
     "GetObject": "get_object",
     "ListObjectsV2": "list_objects_v2",
     "DeleteObject": "delete_object",
+    "DeleteObjects": "delete_objects",
     "CreateMultipartUpload": "create_multipart_upload",
     "UploadPartCopy": "upload_part_copy",
     "UploadPart": "upload_part",

@@ -22,6 +22,7 @@ _PERMISSIONS = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
     "DeleteObject": "s3:DeleteObject",
+    "DeleteObjects": "s3:DeleteObject",
 }
 _REASONS = {
     "PreconditionFailed": Reason.PRECONDITION,
