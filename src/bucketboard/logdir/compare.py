@@ -1,7 +1,7 @@
 """What an object holds, beside a local file: all of it, its beginning, or something else.
 
-Objects of ours say it in their metadata. Those that another tool uploaded have an ETag, which is the MD5 of the
-object or of its parts' MD5s unless it is encrypted (Amazon S3 User Guide, "Checking object integrity").
+Objects of ours say it in their metadata. Those that another tool uploaded have an ETag, the MD5 of the object
+or of its parts' MD5s unless it is encrypted (Amazon S3 User Guide, "Checking object integrity").
 """
 
 from __future__ import annotations

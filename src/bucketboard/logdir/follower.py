@@ -50,7 +50,7 @@ class Follower:
     """One file's replication. Between passes it remembers a row; used by one thread at a time.
 
     ``listed`` is the object as the listing showed it, None where it showed none. ``remember`` is called with
-    the row after each change of what is known, and (second argument) before what could leave something behind.
+    the row when what is known changes, and (second argument) before what could leave something behind.
     """
 
     def __init__(

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bucketboard.errors import BucketboardError, InvalidError, UnavailableError
+from bucketboard.errors import BucketboardError, InvalidError
 from bucketboard.logdir.options import SyncOptions
 from bucketboard.logdir.replicator import Replicator
-from bucketboard.logdir.report import SyncEvent, SyncReport
+from bucketboard.logdir.report import IncompleteError, SyncEvent, SyncReport
 from bucketboard.store.settings import Settings, from_environ
 from bucketboard.store.url import S3Url
 
@@ -30,12 +30,13 @@ def sync(
         directory: a log directory; files of every kind are replicated, event files by appending.
         url: ``s3://bucket/prefix``.
         on_event: told of each file as it is done, from other threads.
-        options: fields of `SyncOptions`, such as ``exclude=("*.ckpt",)``, ``delete=True``, ``dry_run=True``, and of
-            `Settings`, such as ``profile="research"``.
+        options: fields of `SyncOptions`, such as ``exclude=("*.ckpt",)``, ``delete=True``, ``dry_run=True``,
+            and of `Settings`, such as ``profile="research"``.
 
     Raises:
         InvalidError: an argument, the bucket or a permission is not right.
-        UnavailableError: not all could be stored; ``report`` of the error tells what.
+        IncompleteError: not all could be stored; its ``report`` tells what.
+        UnavailableError: nothing could be done.
     """
     own, settings = split_settings(options)
     check_directory(directory)
@@ -50,7 +51,7 @@ def sync(
 
 
 def split_settings(options: dict[str, Any]) -> tuple[SyncOptions, Settings]:
-    """The options of a replication and how to reach the bucket, from keyword arguments and the environment."""
+    """A replication's options, and how to reach the bucket: keyword arguments, then the environment."""
     own = set(SyncOptions.__dataclass_fields__)
     mine = {name: value for name, value in options.items() if name in own}
     return from_environ(SyncOptions, mine), Settings.resolve(
@@ -68,10 +69,6 @@ def raise_if_incomplete(report: SyncReport, error: BucketboardError | None) -> N
     """Raise what kept the bucket from being complete."""
     if report.complete:
         return
-    path, message = report.failed[0]
-    if not path and error is not None:
+    if error is not None and not report.failed[0][0]:
         raise error
-    kind = type(error) if isinstance(error, InvalidError) else UnavailableError
-    failure = kind(f"{len(report.failed)} files could not be stored, such as {path}: {message}")
-    failure.report = report  # type: ignore[attr-defined]
-    raise failure
+    raise IncompleteError(report) from error

@@ -36,6 +36,7 @@ from bucketboard.replication.spool import on_network
 from bucketboard.replication.uploader import Target
 from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.capabilities import capabilities_of
+from bucketboard.store.fast import fast_bucket
 from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url
 
@@ -55,7 +56,8 @@ class Replicator:
     """``start`` follows the directory in the background; ``finish`` brings over everything and ends it.
 
     One thread decides, ``options.jobs`` threads send, others list, scan and watch and put what they find into
-    its inbox. What happens is told to ``report``, from that one thread or from one that looks.
+    its inbox. What happens is told to ``report``, from that one thread or from one that looks. ``fast``: send
+    small files through obstore, which must not be loaded where training happens.
     """
 
     def __init__(
@@ -66,12 +68,14 @@ class Replicator:
         settings: Settings | None = None,
         *,
         report: Callable[[SyncEvent], None] = lambda event: None,
+        fast: bool = False,
     ) -> None:
         self._options = options or SyncOptions()
         settings = settings or Settings.resolve()
         self._root = Path(directory)
         self._url = url
-        self._bucket = Bucket(url.bucket, settings)
+        open_bucket = fast_bucket if fast else Bucket
+        self._bucket = open_bucket(url.bucket, settings)
         self._target = Target(self._bucket, url.prefix, user=dict(self._options.metadata))
         self._can = capabilities_of(self._bucket)
         self._tree = Tree(self._root, self._options.filter, self._refuse, key_bytes=len(url.prefix.encode()))

@@ -6,7 +6,9 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Progress", "SyncEvent", "SyncReport"]
+from bucketboard.errors import UnavailableError
+
+__all__ = ["IncompleteError", "Progress", "SyncEvent", "SyncReport"]
 
 
 @dataclass(frozen=True)
@@ -63,3 +65,19 @@ class SyncReport:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {**dataclasses.asdict(self), "complete": self.complete}
+
+
+class IncompleteError(UnavailableError):
+    """Not all files could be stored; ``report`` tells which, and what was."""
+
+    def __init__(self, report: SyncReport) -> None:
+        path, message = report.failed[0]
+        count = len(report.failed)
+        what = (
+            f"{count:,} files could not be stored, such as {path}" if count > 1 else f"{path} was not stored"
+        )
+        super().__init__(
+            f"{what}: {message}",
+            hint="sync again: what is stored already is not sent again",
+        )
+        self.report = report
