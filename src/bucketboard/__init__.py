@@ -24,6 +24,8 @@ from bucketboard.errors import (
 )
 
 if TYPE_CHECKING:
+    from bucketboard.logdir.once import sync
+    from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
     from bucketboard.replication.recover import recover
     from bucketboard.writer.event_file_writer import EventFileWriter
@@ -38,12 +40,15 @@ __all__ = [
     "DroppedError",
     "EventFileWriter",
     "FencedError",
+    "IncompleteError",
     "InvalidError",
     "Mark",
     "Position",
     "SummaryWriter",
+    "SyncReport",
     "UnavailableError",
     "recover",
+    "sync",
 ]
 
 _LAZY = {
@@ -52,6 +57,9 @@ _LAZY = {
     "Mark": "bucketboard.replication.position",
     "Position": "bucketboard.replication.position",
     "recover": "bucketboard.replication.recover",
+    "IncompleteError": "bucketboard.logdir.report",
+    "SyncReport": "bucketboard.logdir.report",
+    "sync": "bucketboard.logdir.once",
 }
 
 

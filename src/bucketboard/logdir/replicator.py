@@ -289,11 +289,10 @@ class Replicator:
     def _scan(self, final: bool) -> None:
         began = time.monotonic()
         found = self._tree.scan()
-        complete = not self._tree.unreadable
-        took = time.monotonic() - began
-        self._inbox.put(lambda: self._scanned(found, complete, took, final))
+        missed, took = self._tree.missed, time.monotonic() - began
+        self._inbox.put(lambda: self._scanned(found, missed, took, final))
 
-    def _scanned(self, found: dict[str, Found], complete: bool, took: float, final: bool) -> None:
+    def _scanned(self, found: dict[str, Found], missed: dict[str, str], took: float, final: bool) -> None:
         self._scanning = False
         if self._listing is None or (self._final and not final):
             self._scan_due = NEVER if self._listing is None else float("-inf")
@@ -303,12 +302,16 @@ class Replicator:
         self._scanned_finally = final
         for each in found.values():
             self._saw(each, now)
-        if complete:
-            self._missed(found)
+        for path, why in missed.items():
+            self._tell_once("refused", path, why)
+            if final:
+                self._report.failed.append((path, why))
+        if not missed:
+            self._forget_missing(found)
         if self._live and not final:
             self._watch()
 
-    def _missed(self, found: dict[str, Found]) -> None:
+    def _forget_missing(self, found: dict[str, Found]) -> None:
         """Files that were there: forget them, and if asked delete their objects, when they miss twice."""
         missing = {entry.path for entry in self._agenda if entry.path not in found}
         for path in missing:
@@ -503,7 +506,7 @@ class Replicator:
     def _finish_deleting(self) -> None:
         if not self._options.delete or self._blind:
             return
-        if self._tree.unreadable:
+        if self._tree.missed:
             self._refuse("", "nothing is deleted in the bucket, because not all of the directory can be read")
             return
         wanted = self._options.filter

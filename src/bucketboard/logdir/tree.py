@@ -48,12 +48,12 @@ class Tree:
         self._wanted = wanted
         self._refuse = refuse
         self._room = _MAX_KEY_BYTES - key_bytes
-        self.unreadable = False
-        """Whether the last scan could not look everywhere."""
+        self.missed: dict[str, str] = {}
+        """What the last scan found and could not take in, and why."""
 
     def scan(self) -> dict[str, Found]:
         """All files that take part, by path; empty while there is no such directory."""
-        self.unreadable = False
+        self.missed = {}
         real = os.path.realpath(self.root)
         if not os.path.isdir(real):
             return {}
@@ -78,7 +78,7 @@ class Tree:
             with os.scandir(directory) as entries:
                 listed = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            self._unreadable(base or ".", error)
+            self._miss(base or ".", f"can't be read: {error.strerror}")
             return
         for entry in listed:
             path = f"{base}/{entry.name}" if base else entry.name
@@ -87,7 +87,7 @@ class Tree:
             except FileNotFoundError:
                 pass  # gone since the directory was read
             except OSError as error:
-                self._unreadable(path, error)
+                self._miss(path, f"can't be read: {error.strerror}")
 
     def _entry(self, entry: os.DirEntry[str], path: str, chain: tuple[str, ...]) -> Iterator[Found]:
         target = entry.path
@@ -111,7 +111,7 @@ class Tree:
         elif not stat.S_ISREG(status.st_mode):
             self._refuse(path, "neither a file nor a directory")
         elif why := self._unfit(path):
-            self._refuse(path.encode(errors="backslashreplace").decode(), why)
+            self._miss(path, why)
         else:
             yield Found.of(path, status)
 
@@ -122,6 +122,5 @@ class Tree:
             return "its name is not valid UTF-8, which keys must be"
         return f"its key would have more than {_MAX_KEY_BYTES} bytes" if length > self._room else ""
 
-    def _unreadable(self, path: str, error: OSError) -> None:
-        self.unreadable = True
-        self._refuse(path.encode(errors="backslashreplace").decode(), f"can't be read: {error.strerror}")
+    def _miss(self, path: str, why: str) -> None:
+        self.missed[path.encode(errors="backslashreplace").decode()] = why
