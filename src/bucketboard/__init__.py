@@ -24,9 +24,11 @@ from bucketboard.errors import (
 )
 
 if TYPE_CHECKING:
+    from bucketboard.logdir.once import sync
+    from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
     from bucketboard.replication.recover import recover
-    from bucketboard.sync.replicate import replicate
+    from bucketboard.supervise.replicate import replicate
     from bucketboard.writer.event_file_writer import EventFileWriter
     from bucketboard.writer.summary_writer import SummaryWriter
 
@@ -39,13 +41,16 @@ __all__ = [
     "DroppedError",
     "EventFileWriter",
     "FencedError",
+    "IncompleteError",
     "InvalidError",
     "Mark",
     "Position",
     "SummaryWriter",
+    "SyncReport",
     "UnavailableError",
     "recover",
     "replicate",
+    "sync",
 ]
 
 _LAZY = {
@@ -54,7 +59,10 @@ _LAZY = {
     "Mark": "bucketboard.replication.position",
     "Position": "bucketboard.replication.position",
     "recover": "bucketboard.replication.recover",
-    "replicate": "bucketboard.sync.replicate",
+    "replicate": "bucketboard.supervise.replicate",
+    "IncompleteError": "bucketboard.logdir.report",
+    "SyncReport": "bucketboard.logdir.report",
+    "sync": "bucketboard.logdir.once",
 }
 
 

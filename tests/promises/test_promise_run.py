@@ -16,7 +16,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 
 from bucketboard.testing import Fault, FaultKind
 
-PROGRAM = [sys.executable, str(Path(__file__).parents[1] / "sync" / "standin.py")]
+PROGRAM = [sys.executable, "-m", "bucketboard"]
 TRAINER = """
 import os, sys
 from promised import blob, framed

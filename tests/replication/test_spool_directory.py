@@ -62,16 +62,16 @@ def mountinfo(tmp_path: Path) -> Path:
 def test_a_path_lies_on_the_file_system_mounted_last_and_deepest(
     path: str, expected: bool, mountinfo: Path
 ) -> None:
-    assert spool._on_network(Path(path), mountinfo) is expected
+    assert spool.on_network(Path(path), mountinfo) is expected
 
 
 def test_a_link_lies_where_it_leads(mountinfo: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/home/me")
-    assert spool._on_network(tmp_path / "link" / "spool", mountinfo)
+    assert spool.on_network(tmp_path / "link" / "spool", mountinfo)
 
 
 def test_without_a_mount_table_nothing_is_known(tmp_path: Path) -> None:
-    assert not spool._on_network(Path("/home"), tmp_path / "missing")
+    assert not spool.on_network(Path("/home"), tmp_path / "missing")
 
 
 def test_the_default_is_the_users_state_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -88,8 +88,8 @@ def test_a_home_on_the_network_leads_to_the_local_temporary_directory(
 ) -> None:
     everything = tmp_path / "mountinfo"
     everything.write_text("21 1 0:40 / / rw - nfs4 server:/ rw\n")
-    on_network = functools.partial(spool._on_network, mountinfo=everything)
-    monkeypatch.setattr(spool, "_on_network", on_network)
+    on_network = functools.partial(spool.on_network, mountinfo=everything)
+    monkeypatch.setattr(spool, "on_network", on_network)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     directory = prepare_directory("auto")
@@ -139,7 +139,7 @@ def test_a_temporary_directory_that_somebody_else_prepared_is_refused(
 ) -> None:
     everything = tmp_path / "mountinfo"
     everything.write_text("21 1 0:40 / / rw - nfs4 server:/ rw\n")
-    monkeypatch.setattr(spool, "_on_network", functools.partial(spool._on_network, mountinfo=everything))
+    monkeypatch.setattr(spool, "on_network", functools.partial(spool.on_network, mountinfo=everything))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     (tmp_path / f"bucketboard-spool-{os.getuid()}").mkdir(mode=0o777)
     os.chown(tmp_path / f"bucketboard-spool-{os.getuid()}", 65534, 65534)

@@ -10,11 +10,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bucketboard.cli.progress import size
 from bucketboard.cli.settings import add_settings, given_settings
+from bucketboard.cli.sync import add_sending, given_sending
 from bucketboard.errors import InvalidError
+from bucketboard.logdir.report import QUIET, SyncReport
 
 if TYPE_CHECKING:
-    from bucketboard.sync.supervisor import Ended
+    from bucketboard.logdir.report import SyncEvent
+    from bucketboard.supervise.supervisor import Ended
 
 __all__ = ["add_parser", "run"]
 
@@ -62,15 +66,15 @@ def add_parser(commands: Any) -> None:
         metavar="SECONDS",
         help="without a signal: how long to send the rest (default: 300)",
     )
-    parser.add_argument("--json", action="store_true", help="events as JSON lines on standard error")
-    add_settings(parser)
+    add_sending(parser)
+    add_settings(parser, without=("checksum",))  # means another thing here; the variable sets it
     parser.set_defaults(run=run, takes_rest=True)
 
 
 def run(options: argparse.Namespace) -> int:
     """Supervise the command; gives the status to exit with."""
-    from bucketboard.sync.child import CommandError
-    from bucketboard.sync.init import stand_in_for_init
+    from bucketboard.supervise.child import CommandError
+    from bucketboard.supervise.init import stand_in_for_init
 
     status = stand_in_for_init()
     if status is not None:
@@ -88,48 +92,50 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _supervise(options: argparse.Namespace) -> Ended:
-    from bucketboard.store.settings import Settings
+    from bucketboard.logdir.once import split_settings
+    from bucketboard.logdir.replicator import Replicator
     from bucketboard.store.url import S3Url
-    from bucketboard.sync.replicator import Replicator, SyncOptions
-    from bucketboard.sync.supervisor import Supervisor
+    from bucketboard.supervise.supervisor import Supervisor
 
-    console = _Console(options.json)
+    console = _Console(options)
     directory, url = Path(options.logdir), S3Url.parse(options.target)
     if directory.exists() and not directory.is_dir():
         raise InvalidError(f"{directory} is no directory")
-    replicator = Replicator(
-        directory,
-        url,
-        SyncOptions(),
-        Settings.resolve(**given_settings(options)),
-        report=lambda event: console("sync", str(event)),
-    )
+    patience = {"patience": options.drain_timeout} if options.drain_timeout > 0 else {}
+    own, settings = split_settings({**patience, **given_sending(options), **given_settings(options)})
     supervisor = Supervisor(
         options.rest,
-        replicator,
+        Replicator(directory, url, own, settings, report=console.tell, fast=True),
         grace=options.grace,
         drain_timeout=options.drain_timeout,
         say=console,
     )
     console("replicating", f"{directory} → {url}", directory=str(directory), target=str(url))
     ended = supervisor.run()
-    console.summary(directory, str(url), ended)
+    console.conclude(directory, str(url), ended)
     return ended
 
 
 class _Console:
     """Standard error, shared with the command: a line to begin with, troubles, and a line at the end."""
 
-    _QUIET = frozenset({"start", "exit", "sync"})
-
-    def __init__(self, as_json: bool) -> None:
-        self._json = as_json
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._json: bool = options.json
+        self._verbose: bool = options.verbose
 
     def __call__(self, kind: str, message: str, **facts: Any) -> None:
         if self._json:
-            self._write(json.dumps({"event": kind, "message": message, **facts}))
-        elif kind not in self._QUIET or facts.get("signal"):  # shells say so too
+            self._write(json.dumps({"kind": kind, "message": message, **facts}))
+        elif self._verbose or kind not in ("start", "exit") or facts.get("signal"):  # shells say these too
             self._write(f"bucketboard: {message}")
+
+    def tell(self, event: SyncEvent) -> None:
+        """What the replicator tells; why files failed is in the conclusion."""
+        if self._json:
+            self._write(json.dumps(event.as_dict()))
+        elif self._verbose or event.kind not in {*QUIET, "failed"}:
+            parts = (event.kind, event.path, event.message)
+            self._write(f"bucketboard: {': '.join(filter(None, parts))}")
 
     def _write(self, line: str) -> None:
         # The terminal may have gone (SIGHUP), or whoever read us; the run goes on.
@@ -137,31 +143,34 @@ class _Console:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
 
-    def summary(self, directory: Path, target: str, ended: Ended) -> None:
+    def conclude(self, directory: Path, target: str, ended: Ended) -> None:
+        """What became of it all."""
         outcome = ended.outcome
-        report = outcome.report
-        files, sent = (report.files, report.bytes) if report is not None else (0, 0)
-        failed = [(str(path), message) for path, message in report.failed] if report is not None else []
+        report = outcome.report or SyncReport()
         complete = outcome.complete and not ended.abandoned
-        if complete and not directory.exists() and not outcome.recovered:
-            message = f"nothing was logged to {directory}: is it the right --logdir?"
-        elif complete:
-            message = f"{target} is complete: {files:,} files, {sent:,} bytes sent"
-        else:
-            first = [f"{path}: {why}" for path, why in failed[:1]] or outcome.troubles[:1]
-            why = f" ({first[0]})" if first else ""
+        if not complete:
+            why = _why(report, outcome.troubles)
             again = f"bucketboard sync {directory} {target}"
             message = f"{target} is incomplete{why}\n  hint: send the rest with: {again}"
-        self(
-            "summary",
-            message,
-            complete=complete,
-            status=ended.status,
-            command_status=ended.command,
-            files=files,
-            bytes=sent,
-            failed=failed,
-            troubles=outcome.troubles,
-            recovered=outcome.recovered,
-            held=outcome.held,
-        )
+        elif not directory.exists() and not outcome.recovered:
+            message = f"nothing was logged to {directory}: is it the right --logdir?"
+        else:
+            message = f"{target} is complete: {report.files:,} files sent, {size(report.bytes)}"
+        facts = {
+            **report.as_dict(),
+            "complete": complete,
+            "status": ended.status,
+            "command_status": ended.command,
+            "troubles": outcome.troubles,
+            "recovered": outcome.recovered,
+            "held": outcome.held,
+        }
+        self("report", message, **facts)
+
+
+def _why(report: SyncReport, troubles: list[str]) -> str:
+    if not report.failed:
+        return f": {troubles[0]}" if troubles else ""
+    path, message = report.failed[0]
+    count = f"{len(report.failed):,} files, such as " if len(report.failed) > 1 else ""
+    return f": {count}{path}: {message}" if path else f": {message}"

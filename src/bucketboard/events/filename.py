@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-__all__ = ["PREFIX", "EventFileName", "newest_time"]
+__all__ = ["PREFIX", "EventFileName", "is_event_file", "newest_time"]
 
 PREFIX = "events.out.tfevents."
 _TIME = re.compile(re.escape(PREFIX) + r"(\d{1,12})(?:\.|$)")
@@ -40,6 +40,11 @@ class EventFileName:
 
     def __str__(self) -> str:
         return f"{PREFIX}{self.time:010d}.{self.host}.{self.pid}.{self.n}{self.suffix}"
+
+
+def is_event_file(path: str) -> bool:
+    """Whether TensorBoard reads the file at ``path`` (or with this key) as events."""
+    return "tfevents" in path.rpartition("/")[2]
 
 
 def newest_time(names: Iterable[str]) -> int:

@@ -15,7 +15,16 @@ import google_crc32c
 
 from bucketboard.errors import CorruptDataError
 
-__all__ = ["HEADER_BYTES", "OVERHEAD_BYTES", "Record", "crc32c", "frame", "scan", "whole_records"]
+__all__ = [
+    "HEADER_BYTES",
+    "OVERHEAD_BYTES",
+    "Record",
+    "crc32c",
+    "frame",
+    "record_length",
+    "scan",
+    "whole_records",
+]
 
 HEADER_BYTES = 12
 OVERHEAD_BYTES = 16
@@ -64,6 +73,18 @@ class Record:
     payload: bytes
 
 
+def record_length(data: bytes, offset: int = 0) -> int:
+    """The length of the payload of the record whose header is at ``offset``.
+
+    Raises:
+        CorruptDataError: the length does not match its CRC.
+    """
+    length, length_crc = _unpack_header(data, offset)
+    if _mask(_value(data[offset : offset + 8])) != length_crc:
+        raise CorruptDataError(f"record at byte {offset}: the length does not match its checksum")
+    return int(length)
+
+
 def scan(data: bytes, offset: int = 0) -> Iterator[Record]:
     """The whole, CRC-valid records of ``data`` from ``offset``, which must be a record's beginning.
 
@@ -74,9 +95,7 @@ def scan(data: bytes, offset: int = 0) -> Iterator[Record]:
     """
     end = len(data)
     while offset + OVERHEAD_BYTES <= end:
-        length, length_crc = _unpack_header(data, offset)
-        if _mask(_value(data[offset : offset + 8])) != length_crc:
-            raise CorruptDataError(f"record at byte {offset}: the length does not match its checksum")
+        length = record_length(data, offset)
         stop = offset + OVERHEAD_BYTES + length
         if stop > end:
             return

@@ -43,6 +43,8 @@ class LogFile:
         self.storage = storage
         self.name = name
         self.state = State.LIVE
+        self.damaged: int | None = None
+        """Where bytes begin that are no valid record; None: there are none."""
         self.stored = Boundary()
         self.begin = Boundary()
         self.end = Boundary()
@@ -86,9 +88,13 @@ class LogFile:
         self._extend(data, events)
 
     def _extend(self, data: bytes, events: int) -> None:
+        end = self.end
+        self.grown(Boundary(end.bytes + len(data), end.events + events, record.crc32c(data, end.crc)))
+
+    def grown(self, end: Boundary) -> None:
+        """The storage holds whole records up to ``end``."""
         with self._lock:
-            end = self.end
-            self.end = Boundary(end.bytes + len(data), end.events + events, record.crc32c(data, end.crc))
+            self.end = end
             # Boundaries closer together than this are of no use, except the last one.
             known = self._boundaries
             if len(known) > 1 and known[-1].bytes - known[-2].bytes < _BOUNDARY_SPACING:

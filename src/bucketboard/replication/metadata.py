@@ -22,7 +22,10 @@ USER_BYTES = 1024
 
 @dataclass(frozen=True)
 class ObjectMetadata:
-    """``length`` and ``crc32c`` are those of the whole object; ``write_id`` is new with every upload."""
+    """``length`` and ``crc32c`` are those of the whole object; ``write_id`` is new with every upload.
+
+    ``damaged`` is where bytes begin that are no valid record, None where there are none.
+    """
 
     log_id: str
     write_id: str
@@ -30,6 +33,7 @@ class ObjectMetadata:
     crc32c: int
     state: State
     user: Mapping[str, str] = field(default_factory=dict)
+    damaged: int | None = None
 
     def headers(self) -> dict[str, str]:
         """The metadata's names and values, all ASCII."""
@@ -41,6 +45,8 @@ class ObjectMetadata:
             "bucketboard-crc32c": f"{self.crc32c:08x}",
             "bucketboard-state": self.state.value,
         }
+        if self.damaged is not None:
+            values["bucketboard-damaged"] = str(self.damaged)
         if self.user:
             values["bucketboard-user"] = _encoded(self.user)
         return values
@@ -58,6 +64,7 @@ class ObjectMetadata:
                 int(values["bucketboard-crc32c"], 16),
                 State(values["bucketboard-state"]),
                 dict(urllib.parse.parse_qsl(values.get("bucketboard-user", ""), keep_blank_values=True)),
+                int(values["bucketboard-damaged"]) if "bucketboard-damaged" in values else None,
             )
         except (KeyError, ValueError):
             return None

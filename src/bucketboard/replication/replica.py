@@ -10,8 +10,8 @@ import contextlib
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import TypeVar
 
@@ -25,10 +25,10 @@ from bucketboard.replication.position import Boundary
 from bucketboard.store.bucket import Bucket, Content, ObjectInfo, Part
 from bucketboard.store.capabilities import FALSE_ETAG, Capabilities
 
-__all__ = ["ObjectGone", "Replica", "RunNames", "SegmentsNeeded"]
+__all__ = ["LogChanged", "NameTaken", "ObjectGone", "Replica", "RunNames", "SegmentsNeeded"]
 
 CONTENT_TYPE = "application/octet-stream"
-_COPIES_AT_ONCE = 4
+_PARTS_AT_ONCE = 4
 _CLOCK_STEP = timedelta(seconds=1)
 """How coarsely S3 tells times."""
 _REFUSALS = (Reason.PRECONDITION, Reason.CONFLICT, Reason.NOT_FOUND, Reason.NO_SUCH_UPLOAD)
@@ -38,14 +38,25 @@ _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
-def _side_by_side(action: Callable[[_In], _Out], items: Sequence[_In]) -> list[_Out]:
-    try:
-        pool = ThreadPoolExecutor(min(_COPIES_AT_ONCE, len(items)))
-        futures = [pool.submit(action, item) for item in items]
-    except RuntimeError:  # the interpreter is ending, and starts no more threads
-        return [action(item) for item in items]
-    with pool:
-        return [future.result() for future in futures]
+def _side_by_side(action: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
+    """``action`` of each item, a few at a time; items are taken only as they are needed."""
+    results: list[_Out] = []
+    with contextlib.ExitStack() as stack:
+        pool: ThreadPoolExecutor | None = None
+        running: deque[Future[_Out]] = deque()
+        for item in items:
+            if pool is None:
+                pool = stack.enter_context(ThreadPoolExecutor(_PARTS_AT_ONCE))
+            try:
+                running.append(pool.submit(action, item))
+            except RuntimeError:  # the interpreter is ending, and starts no more threads
+                results += [future.result() for future in running]
+                running.clear()
+                results.append(action(item))
+                continue
+            if len(running) == _PARTS_AT_ONCE:
+                results.append(running.popleft().result())
+        return results + [future.result() for future in running]
 
 
 class SegmentsNeeded(Exception):
@@ -54,6 +65,14 @@ class SegmentsNeeded(Exception):
 
 class ObjectGone(Exception):
     """The object was deleted and its beginning is no longer at hand."""
+
+
+class NameTaken(Exception):
+    """Before our first write there is an object of this name that is no prefix of the log."""
+
+
+class LogChanged(Exception):
+    """What the log holds is not what it held when it was measured."""
 
 
 class RunNames:
@@ -88,8 +107,9 @@ class RunNames:
 class Replica:
     """One object that follows one log file. Used by one thread.
 
-    ``prefix`` is the run's, with a slash behind; ``names`` gives names for a file that has none yet.
-    ``sent`` is given for a file found in the spool: the bytes its writer knew S3 to have.
+    ``prefix`` is the run's, with a slash behind; ``names`` gives names for a file that has none yet (None:
+    its name is its own). ``sent`` is given for a file found in the spool: the bytes its writer knew S3 to
+    have. ``most`` bytes, as far as records allow, are added by one upload.
     """
 
     def __init__(
@@ -98,10 +118,11 @@ class Replica:
         prefix: str,
         file: LogFile,
         capabilities: Capabilities,
-        names: RunNames,
+        names: RunNames | None,
         user: Mapping[str, str],
         *,
         sent: int | None = None,
+        most: int = MAX_TAIL,
     ) -> None:
         self._bucket = bucket
         self._prefix = prefix
@@ -116,6 +137,29 @@ class Replica:
         self._uncertain: Boundary | None = None
         self._state = State.LIVE
         self._strays = sent is not None
+        self._most = most
+
+    def resume(self, etag: str, state: State, *, ours: bool) -> None:
+        """Begin where an earlier replica stopped: the object with this ETag is the file's stored part.
+
+        ``ours``: we wrote it, so that whoever writes to it now is another writer.
+        """
+        self._etag, self._state, self._known, self._began = etag, state, True, ours
+
+    @property
+    def etag(self) -> str | None:
+        """Of the object as we last knew it."""
+        return self._etag
+
+    @property
+    def strays(self) -> bool:
+        """Whether a failed attempt may have left a multipart upload."""
+        return self._strays
+
+    @property
+    def state(self) -> State:
+        """What the object's metadata says of it."""
+        return self._state
 
     @property
     def key(self) -> str:
@@ -138,7 +182,7 @@ class Replica:
         """Send what is new, one upload's worth. False when there is nothing to send.
 
         Raises:
-            SegmentsNeeded, ObjectGone: the object can't go on; the caller rearranges the log.
+            SegmentsNeeded, ObjectGone, NameTaken, LogChanged: it can't go on so; the caller rearranges.
             FencedError: somebody else wrote to the object.
             BucketboardError: it did not work this time.
         """
@@ -147,7 +191,7 @@ class Replica:
             self._rename()
         if not self._known:
             self._look()
-        target = file.next_boundary(MAX_TAIL)
+        target = file.next_boundary(self._most)
         final = file.sealed and target.bytes == file.end.bytes
         state = file.state if final else State.LIVE
         least = 0 if final else file.begin.bytes  # the first record alone is not worth an object
@@ -168,9 +212,9 @@ class Replica:
         if file.stored.bytes:
             raise SegmentsNeeded("a part of the file was stored before")
         self._attempted.append(file.end)
-        body = file.storage.read(0, file.end.bytes)
         try:
-            self._acknowledge(self._put(body, file.end, file.state, None), file.end, file.state)
+            info = self._put(self._body(file.end), file.end, file.state, None)
+            self._acknowledge(info, file.end, file.state)
         except BucketboardError as error:
             self._failed(error)
 
@@ -186,6 +230,8 @@ class Replica:
             self._strays = False
 
     def _rename(self) -> None:
+        if self._names is None:
+            raise NameTaken(f"s3://{self._bucket.name}/{self.key} holds something else")
         self._file.name = self._names.next()
         self._file.storage.note(name=self._file.name)
 
@@ -193,16 +239,16 @@ class Replica:
         file = self._file
         self._attempted.append(target)
         try:
-            if file.stored.bytes <= file.begin.bytes and self._can.put_conditions is None:
-                self._probe()
-            if self._etag is not None and self._conditions_missing(file.stored.bytes):
+            if self._can.put_conditions is None:
+                self._probe(file.begin if file.stored.bytes <= file.begin.bytes else target)
+            step = plan(file.stored.bytes, target.bytes, first=file.storage.first)
+            if self._etag is not None and self._conditions_missing(step):
                 self._verify()
                 if file.stored.bytes > target.bytes:
                     return  # an earlier attempt arrived after all
-            step = plan(file.stored.bytes, target.bytes, first=file.storage.first)
+                step = plan(file.stored.bytes, target.bytes, first=file.storage.first)
             if isinstance(step, Put):
-                body = file.storage.read(0, step.stop)
-                info = self._put(body, target, state, self._etag)
+                info = self._put(self._body(target), target, state, self._etag)
             else:
                 info = self._append(step, target, state)
         except BucketboardError as error:
@@ -210,8 +256,15 @@ class Replica:
         else:
             first = not self._began
             self._acknowledge(info, target, state)
-            if first and self._names.blind:
+            if first and self._names and self._names.blind:
                 self._look_once()
+
+    def _body(self, boundary: Boundary) -> bytes:
+        """Everything before ``boundary``."""
+        body = self._file.storage.read(0, boundary.bytes)
+        if crc32c(body) != boundary.crc:
+            raise LogChanged(self._file.name)
+        return body
 
     def _look_once(self) -> None:
         """Find out early whether what is written may be read, as growing an object needs."""
@@ -221,21 +274,22 @@ class Replica:
             if error.reason is Reason.DENIED:
                 raise SegmentsNeeded(f"this identity can write but not read ({error.message})") from error
 
-    def _conditions_missing(self, stored: int) -> bool:
-        if stored < MIN_PART:
+    def _conditions_missing(self, step: Put | Append) -> bool:
+        if isinstance(step, Put):
             return self._can.put_conditions is False
         return not self._can.complete_conditions
 
-    def _probe(self) -> None:
-        """Learn whether the server heeds conditions, by a PUT of the first record under a false one.
+    def _probe(self, boundary: Boundary) -> None:
+        """Learn whether the server heeds conditions, by a PUT of the first bytes under a false one.
 
-        If it does not, the record is stored: the bytes are right either way.
+        If it does not, they are stored: the bytes are right either way.
         """
-        begin = self._file.begin
-        body = self._file.storage.read(0, begin.bytes)
-        content = self._content(begin, State.LIVE)
+        if not 0 < boundary.bytes <= MIN_PART:
+            return
+        body = self._body(boundary)
+        content = self._content(boundary, State.LIVE)
         try:
-            info = self._bucket.put(self.key, body, content, crc=begin.crc, if_match=FALSE_ETAG)
+            info = self._bucket.put(self.key, body, content, crc=boundary.crc, if_match=FALSE_ETAG)
         except BucketboardError as error:
             if error.reason in (Reason.PRECONDITION, Reason.NOT_FOUND):
                 self._can.put_conditions = True
@@ -245,7 +299,7 @@ class Replica:
                 raise
         else:
             self._can.put_conditions = False
-            self._acknowledge(info, begin, State.LIVE)
+            self._acknowledge(info, boundary, State.LIVE)
 
     def _put(self, body: bytes, target: Boundary, state: State, etag: str | None) -> ObjectInfo:
         conditional = self._can.put_conditions is not False
@@ -259,17 +313,12 @@ class Replica:
         )
 
     def _append(self, step: Append, target: Boundary, state: State) -> ObjectInfo:
-        assert self._etag is not None
-        if self._can.part_copy is False:
+        if step.copies and self._can.part_copy is False:
             raise SegmentsNeeded("the server can't copy parts of objects")
         strays, self._strays = self._strays, True  # until S3 has acknowledged the end of this upload
         upload_id = self._bucket.create_upload(self.key, self._content(target, state))
         try:
-            parts = self._copy(step, upload_id)
-            if step.stop > step.tail:
-                body = self._file.storage.read(step.tail, step.stop)
-                number = len(step.copies) + 1
-                parts.append(self._bucket.upload_part(self.key, upload_id, number, body, crc32c(body)))
+            parts = self._copy(step, upload_id) + self._upload_tail(step, upload_id, target)
             info = self._complete(upload_id, parts, target)
         except BaseException as error:
             unknown = isinstance(error, BucketboardError) and error.reason is Reason.OUTCOME_UNKNOWN
@@ -281,6 +330,25 @@ class Replica:
         self._strays = strays
         return info
 
+    def _upload_tail(self, step: Append, upload_id: str, target: Boundary) -> list[Part]:
+        stored = self._file.stored if step.copies else Boundary()
+
+        def bodies() -> Iterator[tuple[int, bytes]]:
+            crc = stored.crc
+            for number, (start, stop) in enumerate(step.tails, len(step.copies) + 1):
+                body = self._file.storage.read(start, stop)
+                # The few bytes that equal ranges leave of what is stored are sent again.
+                crc = crc32c(body[stored.bytes - start :] if start < stored.bytes else body, crc)
+                yield number, body
+            if crc != target.crc:
+                raise LogChanged(self._file.name)
+
+        def upload(numbered: tuple[int, bytes]) -> Part:
+            number, body = numbered
+            return self._bucket.upload_part(self.key, upload_id, number, body, crc32c(body))
+
+        return _side_by_side(upload, bodies())
+
     def _copy(self, step: Append, upload_id: str) -> list[Part]:
         etag = self._etag or ""
 
@@ -288,9 +356,10 @@ class Replica:
             number, (start, stop) = numbered
             return self._bucket.copy_part(self.key, upload_id, number, start, stop, etag)
 
-        work = list(enumerate(step.copies, 1))
+        if not step.copies:
+            return []
         try:
-            parts = _side_by_side(copy, work) if len(work) > 1 else [copy(work[0])]
+            parts = _side_by_side(copy, enumerate(step.copies, 1))
         except InvalidError as error:
             if error.reason in (Reason.NO_SUCH_BUCKET, Reason.IDENTITY):
                 raise
@@ -303,14 +372,21 @@ class Replica:
     def _complete(self, upload_id: str, parts: list[Part], target: Boundary) -> ObjectInfo:
         def complete(etag: str | None) -> ObjectInfo:
             return self._bucket.complete_upload(
-                self.key, upload_id, parts, size=target.bytes, crc=target.crc, if_match=etag
+                self.key,
+                upload_id,
+                parts,
+                size=target.bytes,
+                crc=target.crc,
+                if_match=etag,
+                if_none_match=conditional and etag is None,
             )
 
+        conditional = self._can.complete_conditions is not False
         if self._can.complete_conditions is None:
             try:
                 info = complete(FALSE_ETAG)
             except BucketboardError as error:
-                if error.reason is not Reason.PRECONDITION:
+                if error.reason not in (Reason.PRECONDITION, Reason.NOT_FOUND):
                     raise
                 self._can.complete_conditions = True
             else:
@@ -319,8 +395,15 @@ class Replica:
         return complete(self._etag if self._can.complete_conditions else None)
 
     def _content(self, target: Boundary, state: State) -> Content:
+        damaged = self._file.damaged
         metadata = ObjectMetadata(
-            self._file.log_id, secrets.token_hex(8), target.bytes, target.crc, state, self._user
+            self._file.log_id,
+            secrets.token_hex(8),
+            target.bytes,
+            target.crc,
+            state,
+            self._user,
+            damaged if damaged is not None and damaged < target.bytes else None,
         )
         return Content(CONTENT_TYPE, metadata.headers(), final=state is not State.LIVE)
 

@@ -29,6 +29,7 @@ __all__ = [
     "SpoolStorage",
     "default_directories",
     "entries",
+    "on_network",
     "prepare_directory",
     "remove_finished",
 ]
@@ -236,7 +237,7 @@ def prepare_directory(spool: str) -> Path:
     """
     automatic = spool in ("auto", "")
     directory = default_directory() if automatic else Path(spool)
-    if automatic and _on_network(directory):
+    if automatic and on_network(directory):
         directory = _temporary_directory()
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     status = directory.stat()
@@ -250,7 +251,7 @@ def prepare_directory(spool: str) -> Path:
     return directory
 
 
-def _on_network(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> bool:
+def on_network(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> bool:
     """Whether ``path`` lies on a network file system, as far as Linux's mount table tells."""
     try:
         lines = mountinfo.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
+import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bucketboard.errors import BucketboardError, InvalidError, Reason
+from bucketboard.errors import BucketboardError, InvalidError, Reason, UnavailableError
 from bucketboard.store.client import is_aws, s3_client
 from bucketboard.store.settings import Settings
 
-__all__ = ["Bucket", "Content", "Listing", "ObjectInfo", "Part"]
+__all__ = ["Bucket", "Content", "Listing", "Meter", "ObjectInfo", "Part", "check_match"]
+
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,21 @@ class Content:
     """Whether the object is finished, so that its storage class applies."""
 
 
+class Meter:
+    """Counts what is asked of a bucket, from all threads."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.bytes_sent = 0
+        self._lock = threading.Lock()
+
+    def count(self, sent: int = 0) -> None:
+        """One request with a body of ``sent`` bytes."""
+        with self._lock:
+            self.requests += 1
+            self.bytes_sent += sent
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A part of a multipart upload that S3 acknowledged."""
@@ -55,6 +74,9 @@ class Part:
     number: int
     etag: str
     crc32c: str | None = None
+
+
+_DELETE_AT_ONCE = 1000
 
 
 def _crc_text(crc: int) -> str:
@@ -71,6 +93,7 @@ class Bucket:
     def __init__(self, name: str, settings: Settings, *, attempts: int = 1) -> None:
         self.name = name
         self.settings = settings
+        self.meter = Meter()
         self._attempts = attempts
 
     @property
@@ -112,29 +135,46 @@ class Bucket:
         answer = self._call("HeadObject", key)
         return _info(key, int(answer["ContentLength"]), answer)
 
-    def get(self, key: str, start: int = 0, stop: int | None = None) -> tuple[bytes, ObjectInfo]:
-        """GetObject of bytes ``start`` to ``stop`` (exclusive; None: to the end).
+    def get(
+        self, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
+    ) -> tuple[bytes, ObjectInfo]:
+        """GetObject of bytes ``start`` to ``stop`` (exclusive; None: to the end), conditional where asked.
 
         The info's ``size`` is that of the whole object. An empty range, or a start at or past the end, gives
         no bytes; S3 has no such ranges, so that the info comes from a HEAD.
         """
-        if stop is not None and stop <= start:
-            return b"", self.head(key)
-        params: dict[str, Any] = {}
+        pieces, info = self.stream(key, start, stop, if_match=if_match)
+        return b"".join(pieces), info
+
+    def stream(
+        self, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
+    ) -> tuple[Iterator[bytes], ObjectInfo]:
+        """GetObject like :meth:`get`, its bytes in pieces as they arrive."""
+        params: dict[str, Any] = {} if if_match is None else {"IfMatch": if_match}
         if start or stop is not None:
             params["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+        answer = None
+        if stop is None or stop > start:
+            try:
+                answer = self._call("GetObject", key, **params)
+            except BucketboardError as error:
+                if not params or _status(error) != 416:
+                    raise
+        if answer is None:
+            info = self.head(key)
+            check_match(self.name, info, if_match)
+            return iter(()), info
+        total = answer.get("ContentRange", "").rpartition("/")[2]
+        info = _info(key, int(total) if total.isdigit() else int(answer["ContentLength"]), answer)
+        check_match(self.name, info, if_match)
+        return self._pieces(answer["Body"], key), info
+
+    def _pieces(self, body: Any, key: str) -> Iterator[bytes]:
         try:
-            answer = self._call("GetObject", key, **params)
-        except BucketboardError as error:
-            if not params or _status(error) != 416:
-                raise
-            return b"", self.head(key)
-        try:
-            body: bytes = answer["Body"].read()
+            with contextlib.closing(body):
+                yield from body.iter_chunks(_CHUNK)
         except Exception as error:
             raise self._translate(error, "GetObject", key) from error
-        total = answer.get("ContentRange", "").rpartition("/")[2]
-        return body, _info(key, int(total) if total.isdigit() else len(body), answer)
 
     def list(self, prefix: str, *, delimiter: str = "") -> Listing:
         """ListObjectsV2, all pages."""
@@ -156,6 +196,18 @@ class Bucket:
     def delete(self, key: str) -> None:
         """DeleteObject."""
         self._call("DeleteObject", key)
+
+    def delete_many(self, keys: Sequence[str]) -> Sequence[tuple[str, str]]:
+        """DeleteObjects, a thousand at a time; gives the keys that were refused, and why."""
+        refused = []
+        for start in range(0, len(keys), _DELETE_AT_ONCE):
+            entries = [{"Key": key} for key in keys[start : start + _DELETE_AT_ONCE]]
+            answer = self._call("DeleteObjects", "", Delete={"Objects": entries, "Quiet": True})
+            refused += [
+                (str(entry.get("Key")), f"{entry.get('Code')} ({entry.get('Message')})")
+                for entry in answer.get("Errors", ())
+            ]
+        return refused
 
     def create_upload(self, key: str, content: Content) -> str:
         """CreateMultipartUpload; gives the upload id."""
@@ -197,7 +249,15 @@ class Bucket:
         return Part(number, answer["ETag"], params.get("ChecksumCRC32C"))
 
     def complete_upload(
-        self, key: str, upload_id: str, parts: Sequence[Part], *, size: int, crc: int, if_match: str | None
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[Part],
+        *,
+        size: int,
+        crc: int,
+        if_match: str | None = None,
+        if_none_match: bool = False,
     ) -> ObjectInfo:
         """CompleteMultipartUpload with the whole object's size and CRC32C, conditional where asked."""
         params: dict[str, Any] = {}
@@ -205,6 +265,8 @@ class Bucket:
             params |= {"ChecksumCRC32C": _crc_text(crc), "ChecksumType": "FULL_OBJECT"}
         if if_match is not None:
             params["IfMatch"] = if_match
+        if if_none_match:
+            params["IfNoneMatch"] = "*"
         entries: list[dict[str, Any]] = []
         for part in parts:
             entry: dict[str, Any] = {"PartNumber": part.number, "ETag": part.etag}
@@ -227,10 +289,15 @@ class Bucket:
 
     def uploads(self, key: str) -> Iterator[tuple[str, datetime.datetime]]:
         """Id and start of the multipart uploads under way on exactly ``key``."""
-        for page in self._pages("ListMultipartUploads", Prefix=key):
+        for found, upload_id, started in self.uploads_below(key):
+            if found == key:
+                yield upload_id, started
+
+    def uploads_below(self, prefix: str) -> Iterator[tuple[str, str, datetime.datetime]]:
+        """Key, id and start of the multipart uploads under way on keys that begin with ``prefix``."""
+        for page in self._pages("ListMultipartUploads", Prefix=prefix):
             for entry in page.get("Uploads", ()):
-                if entry["Key"] == key:
-                    yield str(entry["UploadId"]), entry["Initiated"]
+                yield str(entry["Key"]), str(entry["UploadId"]), entry["Initiated"]
 
     def versioning(self) -> str:
         """GetBucketVersioning: "Enabled", "Suspended" or ""."""
@@ -264,6 +331,7 @@ class Bucket:
             method = getattr(s3_client(self.settings, attempts=self._attempts), _METHODS[operation])
             if key:
                 params["Key"] = key
+            self.meter.count(len(params.get("Body", b"")))
             answer: dict[str, Any] = method(**self._common(operation), **params)
         except Exception as error:
             raise self._translate(error, operation, key) from error
@@ -273,7 +341,9 @@ class Bucket:
         try:
             client = s3_client(self.settings, attempts=self._attempts)
             pages = client.get_paginator(_METHODS[operation]).paginate(**self._common(operation), **params)
-            yield from pages
+            for page in pages:
+                self.meter.count()
+                yield page
         except Exception as error:
             raise self._translate(error, operation, params["Prefix"]) from error
 
@@ -289,6 +359,7 @@ _METHODS = {
     "GetObject": "get_object",
     "ListObjectsV2": "list_objects_v2",
     "DeleteObject": "delete_object",
+    "DeleteObjects": "delete_objects",
     "CreateMultipartUpload": "create_multipart_upload",
     "UploadPartCopy": "upload_part_copy",
     "UploadPart": "upload_part",
@@ -297,6 +368,14 @@ _METHODS = {
     "ListMultipartUploads": "list_multipart_uploads",
     "GetBucketVersioning": "get_bucket_versioning",
 }
+
+
+def check_match(bucket: str, info: ObjectInfo, if_match: str | None) -> None:
+    """Raise as a server should that has other bytes than asked for: some ignore conditions of a GET."""
+    if if_match is not None and info.etag.strip('"') != if_match.strip('"'):
+        raise UnavailableError(
+            f"GetObject s3://{bucket}/{info.key}: the object has changed", reason=Reason.PRECONDITION
+        )
 
 
 def _status(error: BucketboardError) -> int:

@@ -7,30 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bucketboard.errors import BucketboardError
 
-__all__ = ["Deadline", "Outcome", "Replicating", "Report", "Say", "Sending"]
+if TYPE_CHECKING:
+    from bucketboard.logdir.replicator import Replicator
+    from bucketboard.logdir.report import SyncReport
 
-
-class Report(Protocol):
-    """What a final pass came to."""
-
-    complete: bool
-    files: int
-    bytes: int
-
-    @property
-    def failed(self) -> list[tuple[str, str]]: ...
-
-
-class Replicating(Protocol):
-    """A directory on its way to a prefix."""
-
-    def start(self) -> None: ...
-    def finish(self, timeout: float | None) -> Report: ...
-    def stop(self) -> None: ...
+__all__ = ["Deadline", "Outcome", "Say", "Sending"]
 
 
 class Say(Protocol):
@@ -58,23 +43,26 @@ class Deadline:
 class Outcome:
     """What became of the directory and of the spool."""
 
-    report: Report | None = None
+    report: SyncReport | None = None
     troubles: list[str] = field(default_factory=list)
     recovered: int = 0
     """Spooled files that were sent in their dead writers' place."""
     held: int = 0
     """Spooled files whose writers live on."""
+    stopped: bool = False
+    """It was told not to go on to the end."""
 
     @property
     def complete(self) -> bool:
-        return self.report is not None and self.report.complete and not self.troubles
+        whole = self.report is not None and self.report.complete
+        return whole and not self.troubles and not self.stopped
 
 
 class Sending:
     """The replicator and the spool of one run. Nothing it does can raise into who supervises."""
 
     def __init__(
-        self, replicator: Replicating, spool: Path | None, say: Say, wake: Callable[[], None]
+        self, replicator: Replicator, spool: Path | None, say: Say, wake: Callable[[], None]
     ) -> None:
         self._replicator = replicator
         self._spool = spool
@@ -100,6 +88,7 @@ class Sending:
 
     def stop(self) -> None:
         """End it now, as far as it can be ended."""
+        self.outcome.stopped = True
         self._guarded(self._replicator.stop)
 
     @property

@@ -50,8 +50,8 @@ def test_what_a_killed_writer_left_is_sent_to_where_it_belongs(stage: Stage) -> 
     kill(pid)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 137
-    assert kinds(err) == ["replicating", "start", "exit", "recovered", "summary"]
-    [recovered] = [event for event in events(err) if event["event"] == "recovered"]
+    assert kinds(err) == ["replicating", "start", "exit", "recovered", "report"]
+    [recovered] = [event for event in events(err) if event["kind"] == "recovered"]
     assert (recovered["events"], recovered["target"]) == (1000, f"s3://{stage.bucket}/direct/")
     assert events_stored(stage, "direct/") == [1000]
     assert list(stage.spool.iterdir()) == []
@@ -61,7 +61,7 @@ def test_a_writer_that_closed_leaves_nothing(stage: Stage) -> None:
     process, _, _ = started(stage)
     _, err = process.communicate("\n", timeout=60)
     assert process.returncode == 0
-    assert kinds(err) == ["replicating", "start", "exit", "summary"]
+    assert kinds(err) == ["replicating", "start", "exit", "report"]
     assert events_stored(stage, "direct/") == [1000]
     assert list(stage.spool.iterdir()) == []
 
@@ -108,7 +108,7 @@ def test_a_writer_that_outlives_the_command_keeps_what_it_holds(stage: Stage, tm
     wait_for(lambda: not alive(int(pid)))
     assert events_stored(stage, "direct/") == [1000]
     _, err = process.communicate(timeout=60)
-    assert kinds(err) == ["replicating", "start", "exit", "held", "summary"]
+    assert kinds(err) == ["replicating", "start", "exit", "held", "report"]
 
 
 def test_a_killed_supervisors_spool_is_found_by_recover(
@@ -147,7 +147,7 @@ def test_a_spool_of_the_users_choice_stays_the_users(stage: Stage, chosen: str) 
     assert str(spool) == path
     kill(pid)
     _, err = process.communicate(timeout=60)
-    assert kinds(err) == ["replicating", "start", "exit", "summary"]
+    assert kinds(err) == ["replicating", "start", "exit", "report"]
     assert not stage.spool.exists()
     if chosen != "none":
         assert len(list(spool.glob("*.tfevents"))) == 1

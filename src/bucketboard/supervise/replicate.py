@@ -15,16 +15,18 @@ import sys
 import time
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from bucketboard.errors import InvalidError, UnavailableError
-from bucketboard.store.settings import Settings
+from bucketboard.logdir.options import SyncOptions
+from bucketboard.logdir.report import IncompleteError, SyncReport
+from bucketboard.store.settings import Settings, from_environ
 from bucketboard.store.url import S3Url
 
-__all__ = ["Replicated", "Replication", "replicate"]
+__all__ = ["Replication", "replicate"]
 
 logger = logging.getLogger("bucketboard")
 
@@ -35,18 +37,8 @@ _SOURCE = str(Path(__file__).parents[2])
 # Neither the current directory, which -c puts first, may stand before the libraries, nor ours.
 _ENTRY = (
     "import sys; sys.path[:] = [*filter(None, sys.path), {!r}]; "
-    "from bucketboard.sync.attend import attend; attend()"
+    "from bucketboard.supervise.attend import attend; attend()"
 )
-
-
-@dataclass(frozen=True)
-class Replicated:
-    """What the final pass came to: ``failed`` are (path, message) of what is not in the bucket."""
-
-    complete: bool
-    files: int = 0
-    bytes: int = 0
-    failed: tuple[tuple[str, str], ...] = ()
 
 
 def replicate(
@@ -76,11 +68,10 @@ def replicate(
     Raises:
         InvalidError: the URL or an option is wrong.
     """
-    known = {entry.name for entry in fields(Settings)}
-    settings = {name: value for name, value in options.items() if name in known}
-    Settings.resolve(**settings)
-    others = {name: value for name, value in options.items() if name not in known}
-    return Replication(Path(directory), S3Url.parse(url), settings, others, close_timeout, check)
+    own = {entry.name for entry in fields(SyncOptions)}
+    from_environ(SyncOptions, {name: value for name, value in options.items() if name in own})
+    Settings.resolve(**{name: value for name, value in options.items() if name not in own})
+    return Replication(Path(directory), S3Url.parse(url), options, close_timeout, check)
 
 
 class Replication:
@@ -90,7 +81,6 @@ class Replication:
         self,
         directory: Path,
         url: S3Url,
-        settings: Mapping[str, Any],
         options: Mapping[str, Any],
         close_timeout: float,
         check: bool,
@@ -104,13 +94,12 @@ class Replication:
         order = {
             "directory": str(directory.absolute()),
             "url": str(url),
-            "settings": settings,
             "options": options,
             "timeout": close_timeout,
         }
         self._order = json.dumps(order, default=os.fspath).encode() + b"\n"
         self._process: subprocess.Popen[bytes] | None = None
-        self.report: Replicated | None = None
+        self.report: SyncReport | None = None
 
     def __enter__(self) -> Replication:
         self._start()
@@ -127,16 +116,15 @@ class Replication:
             _live.discard(self)
         if self.report is not None and self.report.complete:
             return
-        message = f"{self._url} is incomplete: {self._why()}"
-        hint = f"send the rest with: bucketboard sync {self._directory} {self._url}"
+        if self.report is not None:
+            failure: UnavailableError = IncompleteError(self.report)
+        else:
+            failure = UnavailableError("the process that replicates gave no report")
+        failure.message = f"{self._url} is incomplete: {failure.message}"
+        failure.hint = f"send the rest with: bucketboard sync {self._directory} {self._url}"
         if self._check and kind is None:
-            raise UnavailableError(message, hint=hint)
-        logger.warning("%s; %s", message, hint)
-
-    def _why(self) -> str:
-        if self.report is None:
-            return "the process that replicates gave no report"
-        return next((f"{path}: {why}" for path, why in self.report.failed), "out of time")
+            raise failure
+        logger.warning("%s", failure)
 
     def _start(self) -> None:
         _live.add(self)
@@ -155,7 +143,7 @@ class Replication:
                 "%s is not replicated for now: no process could be started: %s", self._directory, error
             )
 
-    def _finish(self) -> Replicated | None:
+    def _finish(self) -> SyncReport | None:
         """Tell the process to finish, and what it answers."""
         process = self._process
         if process is None:
@@ -173,12 +161,11 @@ class Replication:
             return None
         process.wait()
         try:
-            values = json.loads(answer)
-            return Replicated(**{**values, "failed": tuple((path, why) for path, why in values["failed"])})
+            return SyncReport.from_dict(json.loads(answer))
         except (ValueError, TypeError, KeyError):
             return None
 
-    def _finish_anew(self) -> Replicated | None:
+    def _finish_anew(self) -> SyncReport | None:
         """The process died: let another one finish."""
         if not self._close_timeout:
             return None

@@ -62,7 +62,7 @@ def test_orphans_are_reaped(stage: Stage, status: int) -> None:
     out, err = process.communicate(timeout=60)
     assert out == "reaped\n"
     assert process.returncode == status, err
-    assert kinds(err) == ["replicating", "start", "exit", "summary"]
+    assert kinds(err) == ["replicating", "start", "exit", "report"]
 
 
 LISTENER = """
@@ -91,7 +91,7 @@ def test_signals_reach_the_command(stage: Stage) -> None:
     out, err = process.communicate(timeout=60)
     assert out == ""
     assert process.returncode == 0, err
-    assert kinds(err) == ["replicating", "start", "signal", "exit", "summary"]
+    assert kinds(err) == ["replicating", "start", "signal", "exit", "report"]
     assert stage.get("exp/last") == b"x"
 
 

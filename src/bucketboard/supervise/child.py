@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from bucketboard.errors import InvalidError
-from bucketboard.sync.signals import Received
+from bucketboard.supervise.signals import Received
 
 __all__ = ["Child", "CommandError"]
 

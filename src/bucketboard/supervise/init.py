@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 
-from bucketboard.sync.signals import Signals
+from bucketboard.supervise.signals import Signals
 
 __all__ = ["stand_in_for_init"]
 

@@ -9,22 +9,26 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from bucketboard.errors import InvalidError
 from bucketboard.replication.options import AUTO
 from bucketboard.replication.spool import RUN_PREFIX, prepare_directory
-from bucketboard.sync.child import Child
-from bucketboard.sync.sending import Deadline, Outcome, Replicating, Say, Sending
-from bucketboard.sync.signals import Signals
+from bucketboard.supervise.child import Child
+from bucketboard.supervise.sending import Deadline, Outcome, Say, Sending
+from bucketboard.supervise.signals import Signals
+
+if TYPE_CHECKING:
+    from bucketboard.logdir.replicator import Replicator
 
 __all__ = ["INCOMPLETE", "Ended", "Supervisor"]
 
 INCOMPLETE = 75
 _ENDING = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 _RESERVE = 5.0
-_LET_GO = 1.0
-"""Seconds for the threads to come to an end after they were told to stop."""
+_LET_GO = 0.7
+"""Seconds in which threads come to an end when time is up, or when they are told to stop."""
 _SPOOL = "BUCKETBOARD_SPOOL"
 
 
@@ -44,7 +48,7 @@ class Supervisor:
     def __init__(
         self,
         command: Sequence[str],
-        replicator: Replicating,
+        replicator: Replicator,
         *,
         grace: float = 25.0,
         drain_timeout: float = 300.0,
@@ -132,13 +136,14 @@ class Supervisor:
         """Send the rest. Whether a thread had to be left hanging."""
         deadline = self._deadline or Deadline(self._drain_timeout)
         sending.finish(deadline)
-        while not sending.done and deadline.left:
+        while not sending.done and deadline.left and not sending.outcome.stopped:
             received = signals.wait(deadline.left)
             if received is None or received.number not in _ENDING:
                 continue
             if self._asked:
                 self._say("signal", f"{received.name}: not waiting for the rest", signal=received.name)
-                break
+                sending.stop()
+                continue
             self._asked = True
             deadline.shorten(self._grace)
             self._say(
@@ -146,13 +151,18 @@ class Supervisor:
                 f"{received.name}: {self._grace:g} s left for the rest; once more ends it at once",
                 signal=received.name,
             )
-        if sending.done:
-            return False
-        sending.stop()
-        last = Deadline(_LET_GO)
-        while not sending.done and last.left:
-            signals.wait(last.left)
+        if not sending.outcome.stopped:
+            _await(sending, signals, _LET_GO)  # time is up: it says itself what is left
+        if not sending.done:
+            sending.stop()
+            _await(sending, signals, _LET_GO)
         return not sending.done
+
+
+def _await(sending: Sending, signals: Signals, seconds: float) -> None:
+    last = Deadline(seconds)
+    while not sending.done and last.left:
+        signals.wait(last.left)
 
 
 def _remove_if_empty(directory: Path | None) -> None:

@@ -17,8 +17,9 @@ import bucketboard
 from bucketboard.testing import FaultProxy, Server
 
 SOURCE = Path(bucketboard.__file__).parents[1]
-PROGRAM = [sys.executable, str(Path(__file__).with_name("standin.py"))]
+PROGRAM = [sys.executable, "-m", "bucketboard"]
 DEADLINE = 60.0
+OURS = {"replicating", "start", "signal", "kill", "exit", "recovered", "held", "trouble", "report"}
 
 
 def wait_for(condition: Callable[[], Any], what: str = "") -> Any:
@@ -51,7 +52,7 @@ class Stage:
 
     def environ(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BUCKETBOARD_")}
-        own = {"PYTHONPATH": f"{SOURCE}:{Path(__file__).parent / '_stand'}", "XDG_STATE_HOME": str(self.path / "state")}
+        own = {"PYTHONPATH": str(SOURCE), "XDG_STATE_HOME": str(self.path / "state")}
         return {**inherited, **own, **self.server.through(self.proxy.url).environ()}
 
     def command(self, command: Sequence[object], *options: str) -> list[str]:
@@ -113,14 +114,14 @@ def events(err: str) -> list[dict[str, Any]]:
 
 def kinds(err: str) -> list[str]:
     """Their kinds in order, without what the replicator tells of itself."""
-    return [event["event"] for event in events(err) if event["event"] != "sync"]
+    return [event["kind"] for event in events(err) if event["kind"] in OURS]
 
 
 def read_until(process: subprocess.Popen[str], kind: str) -> dict[str, Any]:
     """The next event of ``kind`` on standard error."""
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("{") and json.loads(line)["event"] == kind:
+        if line.startswith("{") and json.loads(line)["kind"] == kind:
             return json.loads(line)  # type: ignore[no-any-return]
     raise AssertionError(f"no {kind}")
 

@@ -43,7 +43,7 @@ def test_a_signal_is_handed_on_once(stage: Stage, name: str) -> None:
     assert out == "end\n"
     assert process.returncode == 0
     ending = name in ("SIGTERM", "SIGINT", "SIGQUIT")
-    assert kinds(err) == ["replicating", "start", *(["signal"] if ending else []), "exit", "summary"]
+    assert kinds(err) == ["replicating", "start", *(["signal"] if ending else []), "exit", "report"]
 
 
 def test_a_signal_of_the_commands_own_to_its_whole_group(stage: Stage) -> None:
@@ -53,7 +53,7 @@ def test_a_signal_of_the_commands_own_to_its_whole_group(stage: Stage) -> None:
     said(process, "ready")
     out, err = process.communicate("\n", timeout=60)
     assert out == "SIGTERM\nend\n"
-    assert kinds(err) == ["replicating", "start", "exit", "summary"]
+    assert kinds(err) == ["replicating", "start", "exit", "report"]
 
 
 def test_what_was_ignored_stays_so(stage: Stage) -> None:
@@ -68,7 +68,7 @@ sys.stdin.readline()
     process.send_signal(signal.SIGHUP)
     _, err = process.communicate("\n", timeout=60)
     assert process.returncode == 0
-    assert kinds(err) == ["replicating", "start", "exit", "summary"]
+    assert kinds(err) == ["replicating", "start", "exit", "report"]
 
 
 class Terminal:
@@ -221,9 +221,8 @@ print("trouble goes somewhere", file=sys.stderr)
 def test_trouble_of_its_own_leaves_no_command_behind(stage: Stage) -> None:
     script = """
 import sys
-sys.path[:0] = [{tests!r}]
-from bucketboard.sync import supervisor
-from standin import SyncReport
+from bucketboard.supervise import supervisor
+from bucketboard.logdir.report import SyncReport
 class Idle:
     def start(self): pass
     def stop(self): pass
@@ -236,7 +235,7 @@ def say(kind, message, **facts):
 supervisor._RESERVE = 0.2
 supervisor.Supervisor(["sh", "-c", "trap '' TERM; kill -STOP $$"], Idle(), say=say).run()
 """
-    [python, path] = stage.python(script.format(tests=str(Path(__file__).parent)))
+    [python, path] = stage.python(script)
     process = subprocess.Popen(
         [str(python), str(path)],
         env=stage.environ(),

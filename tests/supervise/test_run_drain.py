@@ -7,7 +7,7 @@ import subprocess
 from typing import Any
 
 import pytest
-from supervised import Stage, events, kinds, read_until, said, wait_for
+from supervised import OURS, Stage, events, kinds, read_until, said, wait_for
 
 from bucketboard.testing import Fault, FaultKind
 
@@ -46,7 +46,7 @@ def log(process: subprocess.Popen[str], line: str) -> None:
 
 def ended(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
     _, err = process.communicate(timeout=60)
-    return [event for event in events(err) if event["event"] != "sync"]
+    return [event for event in events(err) if event["kind"] in OURS]
 
 
 def test_a_command_that_does_not_end(stage: Stage) -> None:
@@ -62,12 +62,12 @@ def test_a_command_that_does_not_end(stage: Stage) -> None:
     said(process, "TERM")
     log(process, "more")
     found = ended(process)
-    assert [event["event"] for event in found if event["event"] != "signal"][-3:] == [
+    assert [event["kind"] for event in found if event["kind"] != "signal"][-3:] == [
         "kill",
         "exit",
-        "summary",
+        "report",
     ]
-    assert [event["signal"] for event in found if event["event"] == "signal"] == ["SIGTERM"] * 2
+    assert [event["signal"] for event in found if event["kind"] == "signal"] == ["SIGTERM"] * 2
     assert process.returncode == 137
     assert found[-1]["complete"] is True
     assert stage.get("exp/log") == b"in grace\nmore\n"
@@ -93,7 +93,7 @@ def test_a_command_that_obeys(stage: Stage, status: int) -> None:
     said(process, "ready")
     process.terminate()
     _, err = process.communicate(timeout=60)
-    assert kinds(err) == ["replicating", "start", "signal", "exit", "summary"]
+    assert kinds(err) == ["replicating", "start", "signal", "exit", "report"]
     assert process.returncode == status
     assert stage.get("exp/log") == b"last"
 
@@ -108,8 +108,8 @@ def test_grace_ends_a_drain_that_comes_to_nothing(stage: Stage, kind: FaultKind)
     stage.proxy.inject(Fault(kind))
     process.terminate()
     found = ended(process)
-    assert [event["event"] for event in found if event["event"] != "trouble"] == [
-        *("replicating", "start", "signal", "exit", "summary")
+    assert [event["kind"] for event in found if event["kind"] != "trouble"] == [
+        *("replicating", "start", "signal", "exit", "report")
     ]
     assert process.returncode == 75
     assert found[-1]["complete"] is False

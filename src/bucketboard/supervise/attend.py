@@ -8,12 +8,16 @@ import os
 import select
 import signal
 import sys
-from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bucketboard.errors import BucketboardError
-from bucketboard.sync.sending import Deadline, Replicating, Sending
+from bucketboard.logdir.report import QUIET, SyncEvent, SyncReport
+from bucketboard.store.url import S3Url
+from bucketboard.supervise.sending import Deadline, Sending
+
+if TYPE_CHECKING:
+    from bucketboard.logdir.replicator import Replicator
 
 __all__ = ["attend"]
 
@@ -44,7 +48,7 @@ def _replicate(order: dict[str, Any], said: bytes, parent: int) -> dict[str, Any
         replicator = _replicator(order)
     except BucketboardError as error:
         _say("trouble", f"{order['directory']} is not replicated: {error}")
-        return {"complete": False, "failed": [(order["directory"], error.message)]}
+        return SyncReport(failed=[("", error.message)]).as_dict()
     ended = Event()
     sending = Sending(replicator, None, _say, ended.set)
     sending.start()
@@ -57,30 +61,27 @@ def _replicate(order: dict[str, Any], said: bytes, parent: int) -> dict[str, Any
     while not sending.done and last.left:
         ended.wait(last.left)
         ended.clear()
-    report, troubles = sending.outcome.report, sending.outcome.troubles
-    failed = [(order["directory"], message) for message in troubles]
-    if report is None:
-        return {"complete": False, "failed": failed}
-    return {
-        "complete": sending.outcome.complete,
-        "files": report.files,
-        "bytes": report.bytes,
-        "failed": [(str(path), message) for path, message in report.failed] + failed,
-    }
+    outcome = sending.outcome
+    report = outcome.report or SyncReport()
+    report.failed += [("", message) for message in outcome.troubles]
+    if outcome.report is None and not report.failed:
+        report.failed.append(("", "out of time"))
+    return report.as_dict()
 
 
-def _replicator(order: dict[str, Any]) -> Replicating:
-    from bucketboard.store.settings import Settings
-    from bucketboard.store.url import S3Url
-    from bucketboard.sync.replicator import Replicator, SyncOptions
+def _replicator(order: dict[str, Any]) -> Replicator:
+    from bucketboard.logdir.once import split_settings
+    from bucketboard.logdir.replicator import Replicator
 
-    return Replicator(
-        Path(order["directory"]),
-        S3Url.parse(order["url"]),
-        SyncOptions(**order["options"]),
-        Settings.resolve(**order["settings"]),
-        report=lambda event: None,
-    )
+    # An outage is waited for as long as there is time: whoever waits for us has said how long.
+    options, settings = split_settings({"patience": max(order["timeout"], _ALONE), **order["options"]})
+    url = S3Url.parse(order["url"])
+    return Replicator(order["directory"], url, options, settings, report=_tell, fast=True)
+
+
+def _tell(event: SyncEvent) -> None:
+    if event.kind not in QUIET:
+        _say("trouble", ": ".join(filter(None, (event.kind, event.path, event.message))))
 
 
 def _say(kind: str, message: str, **facts: Any) -> None:

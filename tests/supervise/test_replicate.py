@@ -66,7 +66,7 @@ print(replication.report)
     wait_for(lambda: stage.keys() and stage.get("exp/a/log") == b"one ")  # live
     status, out, err = ended(process, "\n")
     assert (status, err) == (0, "")
-    assert out.startswith("Replicated(complete=True, files=2, bytes=")
+    assert out.startswith("SyncReport(files=2, unchanged=0, bytes=")
     assert stage.get("exp/a/log") == b"one two"
     assert stage.get("exp/b/other") == b"x"
 
@@ -246,7 +246,7 @@ print(replication.report)
 """
     status, out, err = ended(start(stage, script))
     assert (status, err) == (0, "")
-    assert "complete=True" in out
+    assert "failed=[]" in out
     assert stage.get("exp/a/log") == b"one"
 
 

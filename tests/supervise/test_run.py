@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from supervised import Stage, events, kinds, said
+from supervised import OURS, Stage, events, kinds, said
 
 TRAINING = """
 import pathlib, sys
@@ -26,15 +26,15 @@ def test_the_commands_status_and_streams_are_its_own(stage: Stage, status: int) 
     assert done.stdout == f"hello {status} -- --grace\n"
     begin, end = done.stderr.splitlines()
     assert begin == f"bucketboard: runs → {stage.url}"
-    assert end.startswith(f"bucketboard: {stage.url} is complete: 1 files, 3 bytes")
+    assert end == f"bucketboard: {stage.url} is complete: 1 files sent, 3 B"
     assert stage.get("exp/a/metrics.txt") == b"0.5"
 
 
 def test_events_as_json(stage: Stage) -> None:
     done = stage.run(stage.python(TRAINING, 3), "--json", input="hello\n")
-    assert kinds(done.stderr) == ["replicating", "start", "exit", "summary"]
+    assert kinds(done.stderr) == ["replicating", "start", "exit", "report"]
     assert [line for line in done.stderr.splitlines() if not line.startswith("{")] == []
-    replicating, start, end, summary = [event for event in events(done.stderr) if event["event"] != "sync"]
+    replicating, start, end, summary = [event for event in events(done.stderr) if event["kind"] in OURS]
     assert (replicating["directory"], replicating["target"]) == ("runs", stage.url)
     assert start["command"][0] == sys.executable
     assert start["pid"] > 0
@@ -114,7 +114,7 @@ def test_s3_is_away(stage: Stage, status: int) -> None:
     done = stage.run(stage.python(TRAINING, status), "--drain-timeout", "3", input="hello\n")
     assert done.returncode == (status or 75)
     assert done.stdout == f"hello {status}\n"
-    assert f"bucketboard: {stage.url} is incomplete (" in done.stderr
+    assert f"bucketboard: {stage.url} is incomplete: " in done.stderr
     assert f"hint: send the rest with: bucketboard sync runs {stage.url}" in done.stderr
     assert stage.proxy.url in done.stderr
     assert "Traceback" not in done.stderr
