@@ -45,7 +45,9 @@ def log(process: subprocess.Popen[str], line: str) -> None:
 
 
 def ended(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
-    _, err = process.communicate(timeout=60)
+    assert process.stderr is not None
+    err = process.stderr.read()  # communicate() would miss what was read ahead
+    process.wait(60)
     return [event for event in events(err) if event["kind"] in OURS]
 
 

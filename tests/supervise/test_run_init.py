@@ -51,9 +51,12 @@ sys.exit(int(sys.argv[1]))
 
 def only_child(pid: int) -> int:
     """The process that ``pid`` has started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    [child] = wait_for(lambda: children.read_text().split(), "a child")
+    [child] = wait_for(lambda: children_of(pid), "a child")
     return int(child)
+
+
+def children_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
 
 @pytest.mark.parametrize("status", [0, 5])
@@ -99,8 +102,9 @@ def test_a_killed_supervisor_does_not_end_the_container(stage: Stage) -> None:
     process = stage.start(stage.python(LISTENER), prefix=UNSHARE)
     said(process, "ready")
     first = only_child(process.pid)
-    os.kill(only_child(first), signal.SIGKILL)
-    wait_for(lambda: Path(f"/proc/{only_child(first)}/cmdline").read_text().find("script") > 0)
+    supervisor = only_child(first)
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for(lambda: str(supervisor) not in children_of(first))
     os.kill(first, signal.SIGUSR1)
     said(process, "SIGUSR1")
     os.kill(first, signal.SIGTERM)

@@ -141,8 +141,8 @@ def test_an_interrupted_training(stage: Stage, terminals: list[Terminal]) -> Non
     script = """
 import os, time
 os.mkdir("runs")
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     while True:
         time.sleep(60)
 finally:
@@ -222,6 +222,7 @@ def test_trouble_of_its_own_leaves_no_command_behind(stage: Stage) -> None:
     script = """
 import sys
 from bucketboard.supervise import supervisor
+from bucketboard.supervise.signals import Signals
 from bucketboard.logdir.report import SyncReport
 class Idle:
     def start(self): pass
@@ -233,7 +234,7 @@ def say(kind, message, **facts):
     if kind == "signal":
         raise MemoryError("no room for a word")
 supervisor._RESERVE = 0.2
-supervisor.Supervisor(["sh", "-c", "trap '' TERM; kill -STOP $$"], Idle(), say=say).run()
+supervisor.Supervisor(["sh", "-c", "trap '' TERM; kill -STOP $$"], Idle(), say=say).run(Signals())
 """
     [python, path] = stage.python(script)
     process = subprocess.Popen(

@@ -18,6 +18,7 @@ from bucketboard.logdir.report import QUIET, SyncReport
 
 if TYPE_CHECKING:
     from bucketboard.logdir.report import SyncEvent
+    from bucketboard.supervise.signals import Signals
     from bucketboard.supervise.supervisor import Ended
 
 __all__ = ["add_parser", "run"]
@@ -75,12 +76,14 @@ def run(options: argparse.Namespace) -> int:
     """Supervise the command; gives the status to exit with."""
     from bucketboard.supervise.child import CommandError
     from bucketboard.supervise.init import stand_in_for_init
+    from bucketboard.supervise.signals import Signals
 
-    status = stand_in_for_init()
+    signals = Signals()
+    status = stand_in_for_init(signals)
     if status is not None:
         return status
     try:
-        ended = _supervise(options)
+        ended = _supervise(options, signals)
     except CommandError as error:
         print(f"bucketboard: error: {error}", file=sys.stderr)
         return error.status
@@ -91,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
     return ended.status
 
 
-def _supervise(options: argparse.Namespace) -> Ended:
+def _supervise(options: argparse.Namespace, signals: Signals) -> Ended:
     from bucketboard.logdir.once import split_settings
     from bucketboard.logdir.replicator import Replicator
     from bucketboard.store.url import S3Url
@@ -111,7 +114,7 @@ def _supervise(options: argparse.Namespace) -> Ended:
         say=console,
     )
     console("replicating", f"{directory} → {url}", directory=str(directory), target=str(url))
-    ended = supervisor.run()
+    ended = supervisor.run(signals)
     console.conclude(directory, str(url), ended)
     return ended
 

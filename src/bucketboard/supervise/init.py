@@ -11,7 +11,7 @@ from bucketboard.supervise.signals import Signals
 __all__ = ["stand_in_for_init"]
 
 
-def stand_in_for_init() -> int | None:
+def stand_in_for_init(signals: Signals) -> int | None:
     """In a container's first process: go on in a child. None there; in PID 1 the status to exit with.
 
     So the child reaps what it started, and nothing else: PID 1 never takes the exit status of a helper from
@@ -19,10 +19,8 @@ def stand_in_for_init() -> int | None:
     """
     if os.getpid() != 1:
         return None
-    signals = Signals()
     supervisor = os.fork()
     if not supervisor:
-        signals.restore()
         return None
     status: int | None = None
     while True:

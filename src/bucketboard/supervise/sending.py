@@ -69,9 +69,10 @@ class Sending:
         self._say = say
         self._wake = wake
         self._ended = Event()
+        self._over: list[str] = []
         self._deadline = Deadline(0)
         self._threads = [
-            Thread(target=self._guarded, args=(work,), name=f"bucketboard-{work.__name__}", daemon=True)
+            Thread(target=self._run, args=(work,), name=f"bucketboard-{work.__name__}", daemon=True)
             for work in (self._replicate, self._take_over)
         ]
         self.outcome = Outcome()
@@ -93,7 +94,12 @@ class Sending:
 
     @property
     def done(self) -> bool:
-        return not any(thread.is_alive() for thread in self._threads)
+        return len(self._over) == len(self._threads)
+
+    def _run(self, work: Callable[[], object]) -> None:
+        self._guarded(work)
+        self._over.append(work.__name__)  # and not the thread's end, which comes after the waking
+        self._wake()
 
     def _guarded(self, work: Callable[[], object]) -> None:
         try:
@@ -102,8 +108,6 @@ class Sending:
             self._trouble(str(error))
         except Exception as error:
             self._trouble(f"{type(error).__name__}: {error}")
-        finally:
-            self._wake()
 
     def _trouble(self, message: str) -> None:
         self.outcome.troubles.append(message)

@@ -42,7 +42,10 @@ class Received:
 
 
 class Signals:
-    """From its making on, signals wait until `wait` takes them, also for threads made later.
+    """From its making on, signals wait until `wait` takes them.
+
+    To be made before any thread is, so that all threads leave them to `wait`; a signal that one thread does
+    not block goes to that one, and does there what it does by default.
 
     They stay blocked: what arrives in the last moments must not change how this process ends. What was
     ignored before (by nohup, or by a shell for its background) stays ignored, here and in the command.
@@ -88,11 +91,6 @@ class Signals:
     def wake(self) -> None:
         """Let `wait` return, from another thread."""
         os.kill(os.getpid(), signal.SIGCHLD)
-
-    def restore(self) -> None:
-        """Take signals as before, in a process that was forked."""
-        signal.pthread_sigmask(signal.SIG_SETMASK, self.before)
-
 
 def _in_foreground() -> bool:
     with contextlib.suppress(OSError), open("/dev/tty") as terminal:

@@ -70,13 +70,12 @@ class Supervisor:
         self._deadline: Deadline | None = None
         self._asked = False
 
-    def run(self) -> Ended:
+    def run(self, signals: Signals) -> Ended:
         """Start the command, replicate until it has ended however it ends, drain.
 
         Raises:
             CommandError: it can't be started.
         """
-        signals = Signals()
         spool = self._prepare_spool()
         if spool is not None:
             self._environ[_SPOOL] = str(spool)
