@@ -298,7 +298,8 @@ class Replicator:
             self._scan_due = NEVER if self._listing is None else float("-inf")
             return
         now = time.monotonic()
-        self._scan_due = NEVER if final else now + max(_SCAN_EVERY, took * _SCAN_SHARE)
+        every = _SCAN_EVERY if found or self._root.is_dir() else _SCAN_SOON  # until there is a directory
+        self._scan_due = NEVER if final else now + max(every, took * _SCAN_SHARE)
         self._scanned_finally = final
         for each in found.values():
             self._saw(each, now)
