@@ -13,9 +13,9 @@ from uuid import uuid4
 import hypothesis
 import pytest
 from botocore.exceptions import ClientError
-from promised import Place, place
 
 from bucketboard.testing import Server, juicefs, moto, rclone, seaweedfs
+from promised import Place, place
 
 # Time limits are pytest-timeout's; a database of old failures would make runs differ from each other.
 hypothesis.settings.register_profile("bucketboard", deadline=None, database=None, print_blob=True)

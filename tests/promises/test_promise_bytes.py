@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from promised import MIB, Place, blob, first_record, framed, records, sent_bytes
 
 from bucketboard import recover
 from bucketboard.testing import Fault, FaultKind
+from promised import MIB, Place, blob, first_record, framed, records, sent_bytes
 
 
 class Reader:
