@@ -23,7 +23,7 @@ from bucketboard.errors import (
 )
 from bucketboard.logdir.agenda import NEVER, Agenda, Entry
 from bucketboard.logdir.cache import Cache, Row, default_path
-from bucketboard.logdir.follower import Follower, Outcome
+from bucketboard.logdir.follower import CANT_LIST_UPLOADS, Follower, Outcome
 from bucketboard.logdir.options import SyncOptions
 from bucketboard.logdir.pace import Backoff
 from bucketboard.logdir.report import Progress, SyncEvent, SyncReport
@@ -267,7 +267,7 @@ class Replicator:
         try:
             return [key for key, _, _ in self._bucket.uploads_below(self._url.prefix)]
         except BucketboardError as error:
-            if error.reason in (Reason.DENIED, Reason.UNSUPPORTED):
+            if error.reason in CANT_LIST_UPLOADS:
                 return []
             raise
 
@@ -298,7 +298,8 @@ class Replicator:
             self._scan_due = NEVER if self._listing is None else float("-inf")
             return
         now = time.monotonic()
-        self._scan_due = NEVER if final else now + max(_SCAN_EVERY, took * _SCAN_SHARE)
+        every = _SCAN_EVERY if found or self._root.is_dir() else _SCAN_SOON  # until there is a directory
+        self._scan_due = NEVER if final else now + max(every, took * _SCAN_SHARE)
         self._scanned_finally = final
         for each in found.values():
             self._saw(each, now)
