@@ -7,6 +7,7 @@ import pty
 import shlex
 import signal
 import subprocess
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +78,9 @@ class Terminal:
     def __init__(self, stage: Stage, command: list[str]) -> None:
         self.pid, self.fd = pty.fork()
         if not self.pid:
+            modes = termios.tcgetattr(0)
+            modes[3] |= termios.NOFLSH  # else a key that signals throws away what was just written
+            termios.tcsetattr(0, termios.TCSANOW, modes)
             os.chdir(stage.path)
             os.execve(command[0], command, stage.environ())
         self.shown = ""
@@ -181,13 +185,17 @@ def test_a_terminal_that_hangs_up(stage: Stage, terminals: list[Terminal]) -> No
     script = """
 import os, signal
 os.mkdir("runs")
-signal.signal(signal.SIGHUP, lambda number, frame: open("runs/last", "w").write("x"))
+def heard(number, frame):
+    open("runs/last", "w").write("x")
+    os._exit(0)   # what is buffered for the terminal has nowhere to go
+signal.signal(signal.SIGHUP, heard)
 print("ready", flush=True)
-signal.pause()
+while True:
+    signal.pause()
 """
     terminal = Terminal(stage, stage.command(stage.python(script)))
     terminals.append(terminal)
-    terminal.read_until("ready")
+    terminal.read_until("ready\r\n")
     os.close(terminal.fd)
     terminal.fd = os.open(os.devnull, os.O_RDONLY)
     assert terminal.wait() == 0

@@ -68,7 +68,7 @@ def add_parser(commands: Any) -> None:
         help="without a signal: how long to send the rest (default: 300)",
     )
     add_sending(parser)
-    add_settings(parser, without=("checksum",))  # means another thing here; the variable sets it
+    add_settings(parser)
     parser.set_defaults(run=run, takes_rest=True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
 from dataclasses import fields
 from typing import Any
 
@@ -15,15 +14,13 @@ _STORING = {"request_checksum", "sse", "sse_kms_key_id", "storage_class", "acl",
 """Settings that matter to what is stored, and not to what is read."""
 
 
-def add_settings(
-    parser: argparse.ArgumentParser, *, storing: bool = True, without: Collection[str] = ()
-) -> None:
-    """Add an option for each setting not ``without`` one; unless ``storing``, those that reading needs."""
+def add_settings(parser: argparse.ArgumentParser, *, storing: bool = True) -> None:
+    """Add an option for each setting; without ``storing``, for those alone that reading needs."""
     group = parser.add_argument_group(
         "bucket", "Each can also come from BUCKETBOARD_<NAME>; what is left out, from the AWS configuration."
     )
     for entry in fields(Settings):
-        if (storing or entry.name not in _STORING) and entry.name not in without:
+        if storing or entry.name not in _STORING:
             _add(group, entry.name, entry.metadata["parse"], entry.metadata["help"])
 
 

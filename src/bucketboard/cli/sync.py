@@ -65,7 +65,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--dry-run", "--dryrun", action="store_true", help="only say what would be done")
     parser.add_argument("--delete", action="store_true", help="delete objects whose file is not there")
     add_sending(parser)
-    add_settings(parser, without=("checksum",))  # means another thing here; the variable sets it
+    add_settings(parser)
     parser.set_defaults(run=run)
 
 
