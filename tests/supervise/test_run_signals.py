@@ -19,7 +19,7 @@ LISTENER = """
 import os, signal, sys
 names = ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "WINCH", "CONT"]
 def heard(number, frame):
-    print(signal.Signals(number).name, flush=True)
+    print("heard", signal.Signals(number).name, flush=True)
 for name in names:
     signal.signal(getattr(signal, "SIG" + name), heard)
 if len(sys.argv) > 1:
@@ -39,7 +39,7 @@ def test_a_signal_is_handed_on_once(stage: Stage, name: str) -> None:
     process = stage.start(stage.python(LISTENER), "--grace", "60")
     said(process, "ready")
     process.send_signal(getattr(signal, name))
-    said(process, name)
+    said(process, f"heard {name}")
     out, err = process.communicate("\n", timeout=60)
     assert out == "end\n"
     assert process.returncode == 0
@@ -53,7 +53,7 @@ def test_a_signal_of_the_commands_own_to_its_whole_group(stage: Stage) -> None:
     process = stage.start(stage.python(script), start_new_session=True)
     said(process, "ready")
     out, err = process.communicate("\n", timeout=60)
-    assert out == "SIGTERM\nend\n"
+    assert out == "heard SIGTERM\nend\n"
     assert kinds(err) == ["replicating", "start", "exit", "report"]
 
 
@@ -128,14 +128,14 @@ def test_a_key_that_signals(stage: Stage, terminals: list[Terminal], key: str, n
     terminals.append(terminal)
     terminal.read_until("ready")
     terminal.type(key)
-    terminal.read_until(f"{name}\r\n")
+    terminal.read_until(f"heard {name}")
     if group == "own":
         [child] = Path(f"/proc/{terminal.pid}/task/{terminal.pid}/children").read_text().split()
         os.kill(int(child), signal.SIGKILL)
     else:
         terminal.type("\n")
     assert terminal.wait() == (137 if group == "own" else 0)
-    assert terminal.shown.count(f"{name}\r\n") == 1
+    assert terminal.shown.count(f"heard {name}") == 1
     assert f"bucketboard: {name}: handed on" in terminal.shown
     assert "is it the right --logdir?" in terminal.shown
 
