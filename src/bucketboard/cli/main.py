@@ -81,3 +81,4 @@ def _split(arguments: list[str]) -> tuple[list[str], bool, list[str]]:
 
 def _log_to_stderr() -> None:
     logging.basicConfig(format="bucketboard: %(message)s", level=logging.WARNING)
+    logging.getLogger("botocore").setLevel(logging.ERROR)  # warns in tracebacks of what we say in a sentence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import select
 import signal
@@ -32,6 +33,7 @@ def attend() -> None:
     # Schedulers signal every process of a job. Ours is to outlive the training: its end is our signal.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    logging.getLogger("botocore").setLevel(logging.ERROR)  # warns in tracebacks of what we say in a sentence
     answer = os.dup(1)
     os.dup2(2, 1)  # no library's print may get into the report
     parent = os.getppid()

@@ -92,6 +92,7 @@ class Signals:
         """Let `wait` return, from another thread."""
         os.kill(os.getpid(), signal.SIGCHLD)
 
+
 def _in_foreground() -> bool:
     with contextlib.suppress(OSError), open("/dev/tty") as terminal:
         return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
