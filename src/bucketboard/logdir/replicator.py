@@ -511,7 +511,8 @@ class Replicator:
             self._refuse("", "nothing is deleted in the bucket, because not all of the directory can be read")
             return
         wanted = self._options.filter
-        self._delete(sorted(p for p in self._listing or () if wanted(p) and p not in self._agenda.entries))
+        stored = {*(self._listing or ()), *self._sent}
+        self._delete(sorted(path for path in stored if wanted(path) and path not in self._agenda.entries))
 
     def _delete(self, paths: list[str]) -> None:
         if not paths:
@@ -532,4 +533,5 @@ class Replicator:
                 continue
             self._report.deleted += 1
             (self._listing or {}).pop(path, None)
+            self._sent.discard(path)
             self._tell(SyncEvent("deleted", path))
