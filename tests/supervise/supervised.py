@@ -17,7 +17,6 @@ import bucketboard
 from bucketboard.testing import FaultProxy, Server
 
 SOURCE = Path(bucketboard.__file__).parents[1]
-PROGRAM = [sys.executable, "-m", "bucketboard"]
 DEADLINE = 60.0
 OURS = {"replicating", "start", "signal", "kill", "exit", "recovered", "held", "trouble", "report"}
 
@@ -40,6 +39,7 @@ class Stage:
     client: Any
     bucket: str
     path: Path
+    program: list[str] = field(default_factory=lambda: [sys.executable, "-m", "bucketboard"])
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
@@ -57,7 +57,7 @@ class Stage:
 
     def command(self, command: Sequence[object], *options: str) -> list[str]:
         run = ["run", self.url, "--logdir", "runs", *options, "--"]
-        return [*PROGRAM, *run, *map(str, command)]
+        return [*self.program, *run, *map(str, command)]
 
     def python(self, script: str, *arguments: object) -> list[object]:
         """A command that runs ``script``."""

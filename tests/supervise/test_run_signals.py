@@ -7,6 +7,7 @@ import pty
 import shlex
 import signal
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -259,3 +260,30 @@ supervisor.Supervisor(["sh", "-c", "trap '' TERM; kill -STOP $$"], Idle(), say=s
     process.terminate()
     assert "no room for a word" in (process.stderr.read() if process.stderr else "")
     wait_for(lambda: not alive(pid))
+
+
+WITHOUT_SENDERS = (
+    "import signal, sys; del signal.sigtimedwait, signal.sigwaitinfo; "
+    "from bucketboard.cli.main import main; sys.exit(main())"
+)
+
+
+def test_on_a_system_that_does_not_tell_who_sends(stage: Stage, terminals: list[Terminal]) -> None:
+    """As macOS: what comes while we are in a terminal's foreground counts as the terminal's."""
+    stage.program = [sys.executable, "-c", WITHOUT_SENDERS]
+    process = stage.start(stage.python(LISTENER), "--grace", "60", start_new_session=True)
+    said(process, "ready")
+    for name in ("SIGTERM", "SIGINT", "SIGUSR1"):
+        process.send_signal(getattr(signal, name))
+        said(process, f"heard {name}")
+    out, _ = process.communicate("\n", timeout=60)
+    assert (process.returncode, out) == (0, "end\n")
+
+    terminal = Terminal(stage, stage.command(stage.python(LISTENER)))
+    terminals.append(terminal)
+    terminal.read_until("ready")
+    terminal.type("\x03")
+    terminal.read_until("heard SIGINT")
+    terminal.type("\n")
+    assert terminal.wait() == 0
+    assert terminal.shown.count("heard SIGINT") == 1
