@@ -53,7 +53,7 @@ def ended(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
 
 def test_a_command_that_does_not_end(stage: Stage) -> None:
     """What it logs after the signal travels at once; it is killed with time left for its final bytes."""
-    process = stage.start(stage.python(STUBBORN), "--grace", "6")
+    process = stage.start(stage.python(STUBBORN), "--grace", "10")
     said(process, "ready")
     process.terminate()
     said(process, "TERM")
@@ -77,13 +77,13 @@ def test_a_command_that_does_not_end(stage: Stage) -> None:
 
 def test_final_bytes_of_a_killed_command_are_sent_within_the_grace(stage: Stage) -> None:
     """S3 takes nothing while the command runs; the reserve is for what it left."""
-    stage.proxy.down()
-    process = stage.start(stage.python(STUBBORN), "--grace", "4")
+    held = stage.proxy.inject(Fault(FaultKind.HOLD))
+    process = stage.start(stage.python(STUBBORN), "--grace", "8")
     said(process, "ready")
     log(process, "late")
     process.terminate()
     read_until(process, "kill")
-    stage.proxy.up()
+    held.remove()
     assert ended(process)[-1]["complete"] is True
     assert process.returncode == 137
     assert stage.get("exp/log") == b"late\n"
