@@ -216,10 +216,12 @@ class _Output:
     def tell(self, event: SyncEvent) -> None:
         if self._json:
             print(json.dumps(event.as_dict()), flush=True)
-        elif event.kind not in ("sent", "would send", "deleted", "would delete"):
-            self.bar.write(": ".join(part for part in (event.kind, event.path, event.message) if part))
+            return
+        path = event.path if event.path.isprintable() else ascii(event.path)
+        if event.kind not in ("sent", "would send", "deleted", "would delete"):
+            self.bar.write(": ".join(part for part in (event.kind, path, event.message) if part))
         elif self._verbose:
-            self.bar.write(f"{event.kind}: {event.path}" + (f" ({size(event.bytes)})" if event.bytes else ""))
+            self.bar.write(f"{event.kind}: {path}" + (f" ({size(event.bytes)})" if event.bytes else ""))
 
     def conclude(self, report: SyncReport) -> None:
         if self._json:
