@@ -143,7 +143,7 @@ class SourceFile(LogFile):
     def measure_records(self) -> None:
         """Let the log reach to the end of the last whole record before anything torn or damaged."""
         size = self._source.size
-        at, want = min(self.whole, self.stored.bytes), _CHUNK
+        at, want = (self.whole if self.whole <= self.stored.bytes else 0), _CHUNK
         end, crc = self.stored.bytes, self.stored.crc
         self.damage = ""
         while at < size and not self.damage:
