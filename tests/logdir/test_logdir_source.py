@@ -1,4 +1,4 @@
-"""A source: the records of a file that something else writes, at any length, from any point, in any pieces."""
+"""A source: the records of a file that something else writes, at any length, from any point, in pieces."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAME = "events.out.tfevents.1"
 
 
 def reference(data: bytes) -> tuple[int, bool]:
-    """The end of the last whole record before anything torn or damaged, and whether something stands there."""
+    """The end of the last whole record before anything torn or damaged, and whether there is such."""
     end = 0
     try:
         for record in scan(data):
