@@ -35,7 +35,8 @@ class Tree:
     """A directory whose files take part in a replication if ``wanted`` says so.
 
     Directories that it leaves out are not read. Symbolic links are followed as long as they stay inside;
-    ``refuse`` is told of what can't take part, and why, in words that can be printed. ``key_bytes`` is the length of the prefix that the paths are appended to.
+    ``refuse`` is told of what can't take part, and why, in words that can be printed. ``key_bytes`` is the
+    length of the prefix that the paths are appended to.
     """
 
     def __init__(
