@@ -11,7 +11,7 @@ import hashlib
 import sqlite3
 import threading
 import time
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 import platformdirs
@@ -88,7 +88,7 @@ class Cache:
         connection.text_factory = lambda text: text.decode(errors="replace")
         rows = connection.execute(f"SELECT path, {', '.join(names)} FROM files")  # noqa: S608
         for path, *values, strays in rows:
-            row = Row(*values, bool(strays))
+            row = replace(Row(*values), strays=bool(strays))
             if isinstance(path, str) and _makes_sense(row):
                 self.rows[path] = row
         self.found = version == _VERSION
