@@ -69,7 +69,8 @@ class Follower:
         self._listed = listed
         self._remember = remember
         # The listing confirms what the cache says, or there is nothing to confirm.
-        self._known = listed is not None and listed.etag == self._row.etag and not options.checksum
+        confirmed = listed is not None and bool(listed.etag) and listed.etag == self._row.etag
+        self._known = confirmed and not options.checksum
         self._began = False
         self._end = b""
         """The last bytes of what this process has stored of an event file."""
@@ -139,6 +140,7 @@ class Follower:
     def _forget(self) -> None:
         """Whether the object is what it was is not known: look at it before the next write."""
         self._known = False
+        self._end = b""
         if self._listed is None:
             self._listed = ObjectInfo("", 0, "")
 
