@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,6 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from bucketboard.testing import Server, juicefs, moto, rclone, seaweedfs
+from promised import Place, place
 
 # Time limits are pytest-timeout's; a database of old failures would make runs differ from each other.
 hypothesis.settings.register_profile("bucketboard", deadline=None, database=None, print_blob=True)
@@ -42,6 +43,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "BUCKETBOARD_SPOOL": str(tmp_path / "spool"),
         "NO_PROXY": "127.0.0.1,localhost",
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }.items():
         monkeypatch.setenv(name, value)
 
@@ -55,8 +57,9 @@ def moto_server() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def seaweed_server() -> Iterator[Server]:
-    """SeaweedFS: verifies signatures, conditions and checksums; "writer" may write only, "reader" read."""
-    with seaweedfs(identities={"writer": ["Write"], "reader": ["Read", "List"]}) as server:
+    """SeaweedFS: verifies signatures, conditions and checksums, and knows identities that may do less."""
+    identities = {"writer": ["Write"], "writelist": ["Write", "List"], "reader": ["Read", "List"]}
+    with seaweedfs(identities=identities) as server:
         yield server
 
 
@@ -101,3 +104,27 @@ def bucket(server: Server, clients: dict[str, Any]) -> Iterator[tuple[Any, str]]
     yield client, name
     with contextlib.suppress(ClientError):  # SeaweedFS wants its volumes back, moto keeps what is not empty
         client.delete_bucket(Bucket=name)
+
+
+@pytest.fixture
+def new_place(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Place]]:
+    """``new_place("moto", versioned=True)``: a bucket and a proxy for this test."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "BUCKETBOARD_", "S3_")):
+            monkeypatch.delenv(name)
+    with contextlib.ExitStack() as stack:
+
+        def make(name: str = "seaweedfs", *, identity: str | None = None, **options: Any) -> Place:
+            short = "seaweed" if name == "seaweedfs" else name
+            server = request.getfixturevalue(f"{short}_server")
+            made = stack.enter_context(place(server, **options))
+            if identity:
+                made.server = server.as_identity(identity)
+            for key, value in made.server.environ().items():
+                if key != "AWS_ENDPOINT_URL_S3":
+                    monkeypatch.setenv(key, value)
+            return made
+
+        yield make

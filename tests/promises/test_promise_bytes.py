@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from promised import MIB, Place, blob, first_record, framed, records, sent_bytes
 
 from bucketboard import recover
 from bucketboard.testing import Fault, FaultKind
+from promised import MIB, Place, blob, first_record, framed, records, sent_bytes
 
 
 class Reader:
@@ -165,7 +165,7 @@ def test_an_identity_that_may_only_write(
     new_place: Callable[..., Place], spool: Path | None, permission: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Everything arrives in segments, whether listing is allowed or not."""
-    place = new_place("seaweedfs", identity="writeonly" if permission == "none" else "writelist")
+    place = new_place("seaweedfs", identity="writer" if permission == "none" else "writelist")
     writer = place.writer(spool=spool)
     logged = [blob(step, 1_500_000) for step in range(12)]
     for step, event in enumerate(logged):
@@ -185,7 +185,7 @@ def test_an_identity_that_may_only_write(
 def test_an_identity_that_may_only_write_with_faults(
     new_place: Callable[..., Place], spool: Path | None, kind: FaultKind
 ) -> None:
-    place = new_place("seaweedfs", identity="writeonly")
+    place = new_place("seaweedfs", identity="writer")
     for nth in (1, 2, 4, 6):
         place.proxy.inject(Fault(kind, operation="PutObject", nth=nth))
     writer = place.writer(spool=spool)

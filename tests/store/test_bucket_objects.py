@@ -228,7 +228,7 @@ def test_every_option_of_the_settings_is_sent(server: Server, bucket: tuple[Any,
 
 def test_checksum_off_sends_none(server: Server, bucket: tuple[Any, str]) -> None:
     with FaultProxy(server.endpoint, record=True) as proxy:
-        store = Bucket(bucket[1], Settings(endpoint_url=proxy.url, checksum="off"))
+        store = Bucket(bucket[1], Settings(endpoint_url=proxy.url, request_checksum="off"))
         store.put("k", b"x", PLAIN, crc=0)
         [recorded] = proxy.requests
     assert not [name for name in recorded.headers if "checksum" in name or "crc" in name]

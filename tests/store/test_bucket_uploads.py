@@ -56,7 +56,7 @@ def test_an_object_grows_out_of_a_copy_of_itself(store: Bucket) -> None:
 @both
 def test_without_checksums_too(server: Server, bucket: tuple[Any, str]) -> None:
     with FaultProxy(server.endpoint, record=True) as proxy:
-        store = Bucket(bucket[1], Settings(endpoint_url=proxy.url, checksum="off"))
+        store = Bucket(bucket[1], Settings(endpoint_url=proxy.url, request_checksum="off"))
         assert grow(store, *begin(store)) == OLD + TAIL
         sent = {name for recorded in proxy.requests for name in recorded.headers}
     assert not [name for name in sent if "checksum" in name]

@@ -67,7 +67,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "requester_pays": ("on", True),
     "expected_bucket_owner": ("123456789012", "123456789012"),
     "timeout": ("2.5", 2.5),
-    "checksum": ("off", "off"),
+    "request_checksum": ("off", "off"),
     "sse": ("aws:kms", "aws:kms"),
     "sse_kms_key_id": ("key", "key"),
     "storage_class": ("STANDARD_IA", "STANDARD_IA"),
@@ -100,7 +100,7 @@ def test_an_empty_variable_is_not_set() -> None:
         ("timeout", "soon"), ("timeout", "0"), ("timeout", "-1"), ("timeout", "nan"), ("timeout", "inf"),
         ("path_style", "maybe"), ("unsigned", "2"),
         ("tags", "no-equals-sign"), ("tags", "&".join(f"k{n}=v" for n in range(11))),
-        ("checksum", "md5"), ("sse", "rot13"), ("sse_kms_key_id", "key-without-kms"),
+        ("request_checksum", "md5"), ("sse", "rot13"), ("sse_kms_key_id", "key-without-kms"),
     ],
 )  # fmt: skip
 def test_a_bad_value_names_its_variable(name: str, text: str) -> None:
@@ -112,7 +112,7 @@ def test_a_bad_value_names_its_variable(name: str, text: str) -> None:
     "given",
     [
         {"timeout": 0},
-        {"checksum": "md5"},
+        {"request_checksum": "md5"},
         {"sse": "x"},
         {"sse_kms_key_id": "k"},
         {"tags": dict.fromkeys("abcdefghijk", "")},

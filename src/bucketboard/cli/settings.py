@@ -10,7 +10,7 @@ from bucketboard.store.settings import PARSERS, Settings
 
 __all__ = ["add_settings", "given_settings"]
 
-_STORING = {"checksum", "sse", "sse_kms_key_id", "storage_class", "acl", "tags"}
+_STORING = {"request_checksum", "sse", "sse_kms_key_id", "storage_class", "acl", "tags"}
 """Settings that matter to what is stored, and not to what is read."""
 
 

@@ -22,8 +22,10 @@ from bucketboard.replication.uploader import Target
 from bucketboard.store.bucket import ObjectInfo
 from bucketboard.store.capabilities import Capabilities
 
-__all__ = ["Follower", "Outcome"]
+__all__ = ["CANT_LIST_UPLOADS", "Follower", "Outcome"]
 
+CANT_LIST_UPLOADS = (Reason.DENIED, Reason.UNSUPPORTED, Reason.NO_SUCH_UPLOAD)
+"""Why uploads that were left behind can't be found; rclone gives the last of these."""
 _TRIES = 4
 _REMEMBERED_END = 4096
 _CLOCK_TICK_NS = 1_000_000_000
@@ -156,7 +158,7 @@ class Follower:
             for upload_id, _ in list(self._target.bucket.uploads(key)):
                 self._target.bucket.abort_upload(key, upload_id)
         except BucketboardError as error:
-            if error.reason not in (Reason.DENIED, Reason.UNSUPPORTED, Reason.NO_SUCH_UPLOAD):
+            if error.reason not in CANT_LIST_UPLOADS:
                 raise
         self._row = replace(self._row, strays=False)
         self._remember(self._row, False)

@@ -23,7 +23,7 @@ from bucketboard.errors import (
 )
 from bucketboard.logdir.agenda import NEVER, Agenda, Entry
 from bucketboard.logdir.cache import Cache, Row, default_path
-from bucketboard.logdir.follower import Follower, Outcome
+from bucketboard.logdir.follower import CANT_LIST_UPLOADS, Follower, Outcome
 from bucketboard.logdir.options import SyncOptions
 from bucketboard.logdir.pace import Backoff
 from bucketboard.logdir.report import Progress, SyncEvent, SyncReport
@@ -267,7 +267,7 @@ class Replicator:
         try:
             return [key for key, _, _ in self._bucket.uploads_below(self._url.prefix)]
         except BucketboardError as error:
-            if error.reason in (Reason.DENIED, Reason.UNSUPPORTED):
+            if error.reason in CANT_LIST_UPLOADS:
                 return []
             raise
 
@@ -298,7 +298,8 @@ class Replicator:
             self._scan_due = NEVER if self._listing is None else float("-inf")
             return
         now = time.monotonic()
-        self._scan_due = NEVER if final else now + max(_SCAN_EVERY, took * _SCAN_SHARE)
+        every = _SCAN_EVERY if found or self._root.is_dir() else _SCAN_SOON  # until there is a directory
+        self._scan_due = NEVER if final else now + max(every, took * _SCAN_SHARE)
         self._scanned_finally = final
         for each in found.values():
             self._saw(each, now)
@@ -510,7 +511,8 @@ class Replicator:
             self._refuse("", "nothing is deleted in the bucket, because not all of the directory can be read")
             return
         wanted = self._options.filter
-        self._delete(sorted(p for p in self._listing or () if wanted(p) and p not in self._agenda.entries))
+        stored = {*(self._listing or ()), *self._sent}
+        self._delete(sorted(path for path in stored if wanted(path) and path not in self._agenda.entries))
 
     def _delete(self, paths: list[str]) -> None:
         if not paths:
@@ -531,4 +533,5 @@ class Replicator:
                 continue
             self._report.deleted += 1
             (self._listing or {}).pop(path, None)
+            self._sent.discard(path)
             self._tell(SyncEvent("deleted", path))

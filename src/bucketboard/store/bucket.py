@@ -121,7 +121,7 @@ class Bucket:
     ) -> ObjectInfo:
         """PutObject, conditional where asked."""
         params = self._write_params(content)
-        if crc is not None and self.settings.checksum != "off":
+        if crc is not None and self.settings.request_checksum != "off":
             params["ChecksumCRC32C"] = _crc_text(crc)
         if if_match is not None:
             params["IfMatch"] = if_match
@@ -212,7 +212,7 @@ class Bucket:
     def create_upload(self, key: str, content: Content) -> str:
         """CreateMultipartUpload; gives the upload id."""
         params = self._write_params(content)
-        if self.settings.checksum != "off":
+        if self.settings.request_checksum != "off":
             # CRC32C of a multipart upload is a checksum of checksums unless asked otherwise.
             params |= {"ChecksumAlgorithm": "CRC32C", "ChecksumType": "FULL_OBJECT"}
         return str(self._call("CreateMultipartUpload", key, **params)["UploadId"])
@@ -243,7 +243,7 @@ class Bucket:
     def upload_part(self, key: str, upload_id: str, number: int, body: bytes, crc: int) -> Part:
         """UploadPart."""
         params: dict[str, Any] = {}
-        if self.settings.checksum != "off":
+        if self.settings.request_checksum != "off":
             params["ChecksumCRC32C"] = _crc_text(crc)
         answer = self._call("UploadPart", key, UploadId=upload_id, PartNumber=number, Body=body, **params)
         return Part(number, answer["ETag"], params.get("ChecksumCRC32C"))
@@ -261,7 +261,7 @@ class Bucket:
     ) -> ObjectInfo:
         """CompleteMultipartUpload with the whole object's size and CRC32C, conditional where asked."""
         params: dict[str, Any] = {}
-        if self.settings.checksum != "off":
+        if self.settings.request_checksum != "off":
             params |= {"ChecksumCRC32C": _crc_text(crc), "ChecksumType": "FULL_OBJECT"}
         if if_match is not None:
             params["IfMatch"] = if_match
@@ -270,7 +270,7 @@ class Bucket:
         entries: list[dict[str, Any]] = []
         for part in parts:
             entry: dict[str, Any] = {"PartNumber": part.number, "ETag": part.etag}
-            if part.crc32c and self.settings.checksum != "off":
+            if part.crc32c and self.settings.request_checksum != "off":
                 entry["ChecksumCRC32C"] = part.crc32c
             entries.append(entry)
         answer = self._call(

@@ -137,7 +137,7 @@ class FastBucket(Bucket):
         unusual = self.settings.unsigned or (if_match is not None and if_none_match)
         if unusual or not _ATTRIBUTES.isdisjoint(name.lower() for name in content.metadata):
             return slow()
-        if crc is not None and self.settings.checksum != "off":
+        if crc is not None and self.settings.request_checksum != "off":
             self._check(key, body, crc)
         attributes = {"Content-Type": content.content_type, **content.metadata}
         if self.settings.storage_class and content.final:

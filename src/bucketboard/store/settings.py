@@ -95,7 +95,7 @@ class Settings:
     requester_pays: bool = setting(False, "bool", help="accept the charges of a requester-pays bucket")
     expected_bucket_owner: str | None = setting(None, help="account that must own the bucket")
     timeout: float = setting(30.0, "float", help="seconds without an answer before a request is given up")
-    checksum: str = setting("crc32c", help="crc32c, or off for servers that refuse checksums")
+    request_checksum: str = setting("crc32c", help="crc32c, or off for servers that refuse checksums")
     sse: str | None = setting(None, help="server-side encryption: AES256 or aws:kms")
     sse_kms_key_id: str | None = setting(None, help="key of aws:kms")
     storage_class: str | None = setting(None, help="storage class of finished files")
@@ -103,8 +103,10 @@ class Settings:
     tags: Mapping[str, str] = setting({}, "pairs", help="object tags: key=value&key=value")
 
     def __post_init__(self) -> None:
-        if self.checksum not in ("crc32c", "off"):
-            raise InvalidError(f"checksum={self.checksum!r} is not known", hint="use 'crc32c' or 'off'")
+        if self.request_checksum not in ("crc32c", "off"):
+            raise InvalidError(
+                f"request_checksum={self.request_checksum!r} is not known", hint="use 'crc32c' or 'off'"
+            )
         if self.sse not in (None, "AES256", "aws:kms", "aws:kms:dsse"):
             raise InvalidError(f"sse={self.sse!r} is not known", hint="use 'AES256' or 'aws:kms'")
         if self.sse_kms_key_id and not (self.sse or "").startswith("aws:kms"):
