@@ -58,12 +58,9 @@ def tail_stays_an_append(here: World, follower: Any, log_id: str) -> None:
     here.check()
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "no such upload"])
 @pytest.mark.parametrize("operation", ["PutObject", "HeadObject"])
-@BOTH
 def test_a_small_file_gets_there_through_a_fault(here: World, kind: str, operation: str) -> None:
-    if kind == "no such upload":
-        pytest.skip("there is no upload")
     here.put(EVENTS, records(3))
     follower = here.follower()
     here.once(follower)
@@ -83,7 +80,7 @@ def test_a_small_file_gets_there_through_a_fault(here: World, kind: str, operati
     tail_stays_an_append(here, follower, log_id)
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", ["lost reply", "503", "409"])
 @BOTH
 def test_the_first_upload_gets_there_through_a_fault(here: World, kind: str) -> None:
     here.put(EVENTS, records(3))
@@ -115,14 +112,22 @@ def test_a_large_file_grows_through_a_fault(here: World, kind: str, operation: s
     assert not outcome.replaced
     here.check()
     assert counts["PutObject"].requests == 0
-    again = operation == "UploadPart" or (operation == OPERATIONS[3] and kind not in ARRIVES)
+    again = (operation == "UploadPart" and kind != "cut reply") or (
+        operation == OPERATIONS[3] and kind not in ARRIVES
+    )
     assert counts["UploadPart"].requests == 1 + again
     assert here.metadata(EVENTS).log_id == log_id
     tail_stays_an_append(here, follower, log_id)
 
 
-@pytest.mark.parametrize("kind", ["lost reply", "503", "reset"])
-@pytest.mark.parametrize("operation", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"])
+@pytest.mark.parametrize(
+    ("operation", "kind"),
+    [
+        ("CreateMultipartUpload", "lost reply"),
+        ("UploadPart", "503"),
+        ("CompleteMultipartUpload", "lost reply"),
+    ],
+)
 def test_a_process_killed_in_an_upload_leaves_nothing_for_the_next(
     here: World, kind: str, operation: str
 ) -> None:
@@ -142,12 +147,11 @@ def test_a_process_killed_in_an_upload_leaves_nothing_for_the_next(
     assert not here.rows["weights.bin"].strays
 
 
-@pytest.mark.parametrize("kind", ["503", "reset"])
-def test_a_file_sent_in_parts_is_sent_again_whole_after_a_fault(here: World, kind: str) -> None:
+def test_a_file_sent_in_parts_is_sent_again_whole_after_a_fault(here: World) -> None:
     data = os.urandom(40 * MIB)
     here.put("weights.bin", data)
     follower = here.follower("weights.bin")
-    here.proxy.inject(fault(kind, "UploadPart"))
+    here.proxy.inject(fault("503", "UploadPart"))
     _, errors = here.until_done(follower, "weights.bin")
     assert len(errors) == 1
     here.check("weights.bin")
@@ -184,7 +188,7 @@ def test_a_new_process_asks_once_or_not_at_all(here: World, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [EVENTS, "config.json"])
-@pytest.mark.parametrize("how", ["young when it was sent", "touched", "copied"])
+@pytest.mark.parametrize("how", ["young when it was sent", "copied"])
 def test_what_was_found_equal_is_not_read_again(here: World, path: str, how: str) -> None:
     """Else each sync would read a file for ever that was sent within a clock's tick of its last change."""
     here.put(path, records(3))
@@ -207,9 +211,8 @@ def test_what_was_found_equal_is_not_read_again(here: World, path: str, how: str
 
 
 @pytest.mark.parametrize("path", [EVENTS, "config.json"])
-@pytest.mark.parametrize("data", [records(3, seed=5), records(2), records(9, seed=6), b"", b"short"])
+@pytest.mark.parametrize("data", [records(3, seed=5), records(2), b""])
 @pytest.mark.parametrize("same_process", [True, False])
-@BOTH
 def test_a_file_that_is_another_replaces_its_object(
     here: World, path: str, data: bytes, same_process: bool
 ) -> None:
@@ -319,7 +322,7 @@ def test_an_object_that_came_after_the_listing_is_looked_at(here: World) -> None
 
 
 @pytest.mark.parametrize("size", ["small", "large"])
-@pytest.mark.parametrize("kind", ["409", "503", "no such upload", "500", "lost reply"])
+@pytest.mark.parametrize("kind", ["409", "no such upload", "lost reply"])
 def test_what_another_tool_uploaded_grows_through_a_fault(here: World, size: str, kind: str) -> None:
     data = records(3) if size == "small" else big(6)
     here.foreign(EVENTS, data)
@@ -332,7 +335,7 @@ def test_what_another_tool_uploaded_grows_through_a_fault(here: World, size: str
 
 
 @pytest.mark.parametrize("size", ["small", "large"])
-@pytest.mark.parametrize("kind", ["409", "503", "no such upload", "500", "lost reply"])
+@pytest.mark.parametrize("kind", ["409", "no such upload", "lost reply"])
 def test_what_an_earlier_process_stored_grows_through_a_fault(here: World, size: str, kind: str) -> None:
     data = records(3) if size == "small" else big(6)
     here.put(EVENTS, data)
@@ -448,28 +451,33 @@ def test_without_conditions_faults_are_got_through(here: World) -> None:
         assert here.stored(EVENTS) == here.local(EVENTS)
 
 
-class TestPoorPermissions:
-    """An identity that may write, and neither list nor read: what is there can't be seen."""
+@pytest.fixture
+def poor(here: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """An identity that may write, and neither list nor read."""
+    identity = here.server.as_identity("writer")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", identity.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", identity.secret_key)
+    return here
 
-    @pytest.fixture
-    def poor(self, here: World) -> World:
-        here.server = here.server.as_identity("writer")
-        return here
 
-    def test_blind_at_first(self, poor: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        from bucketboard.store.bucket import ObjectInfo
+@pytest.mark.parametrize("path", [EVENTS, "config.json"])
+def test_who_may_not_look_replaces_nothing_of_others(poor: World, path: str) -> None:
+    poor.put(path, records(3))
+    poor.foreign(path, b"mine")
+    with pytest.raises(BucketboardError) as caught:
+        poor.once(poor.blind(path), path)
+    assert caught.value.reason is Reason.DENIED
+    assert poor.stored(path) == b"mine"
 
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", poor.server.access_key)
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", poor.server.secret_key)
-        poor.put(EVENTS, records(3))
-        poor.foreign(EVENTS, b"mine")
-        from bucketboard.logdir.follower import Follower
-        from bucketboard.logdir.options import SyncOptions
 
-        blind = Follower(
-            poor.target, SyncOptions(), poor.can, None, ObjectInfo("", 0, ""), lambda row, at_once: None
-        )
-        with pytest.raises(BucketboardError) as caught:
-            poor.once(blind)
-        assert poor.stored(EVENTS) == b"mine"
-        assert caught.value.reason in (Reason.DENIED, Reason.PRECONDITION)
+def test_who_may_not_look_writes_what_is_new(poor: World) -> None:
+    poor.put(EVENTS, records(3))
+    follower = poor.blind()
+    poor.once(follower)
+    poor.check()
+    poor.append(EVENTS, big(6))
+    poor.once(follower)
+    poor.append(EVENTS, records(2, seed=1))
+    poor.once(follower)  # which copies of parts would need to read
+    assert follower.whole
+    poor.check()
