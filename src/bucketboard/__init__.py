@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
     from bucketboard.replication.recover import recover
+    from bucketboard.supervise.replicate import replicate
     from bucketboard.writer.event_file_writer import EventFileWriter
     from bucketboard.writer.summary_writer import SummaryWriter
 
@@ -48,6 +49,7 @@ __all__ = [
     "SyncReport",
     "UnavailableError",
     "recover",
+    "replicate",
     "sync",
 ]
 
@@ -57,6 +59,7 @@ _LAZY = {
     "Mark": "bucketboard.replication.position",
     "Position": "bucketboard.replication.position",
     "recover": "bucketboard.replication.recover",
+    "replicate": "bucketboard.supervise.replicate",
     "IncompleteError": "bucketboard.logdir.report",
     "SyncReport": "bucketboard.logdir.report",
     "sync": "bucketboard.logdir.once",

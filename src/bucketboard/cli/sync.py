@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bucketboard.cli.progress import Bar, size
 from bucketboard.cli.settings import add_settings, given_settings
 from bucketboard.errors import InvalidError
+from bucketboard.logdir.report import QUIET
 
 if TYPE_CHECKING:
     from bucketboard.logdir.report import SyncEvent, SyncReport
@@ -218,7 +219,7 @@ class _Output:
             print(json.dumps(event.as_dict()), flush=True)
             return
         path = event.path if event.path.isprintable() else ascii(event.path)
-        if event.kind not in ("sent", "would send", "deleted", "would delete"):
+        if event.kind not in QUIET:
             self.bar.write(": ".join(part for part in (event.kind, path, event.message) if part))
         elif self._verbose:
             self.bar.write(f"{event.kind}: {path}" + (f" ({size(event.bytes)})" if event.bytes else ""))

@@ -167,7 +167,7 @@ class Replicator:
 
     def _launch(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="bucketboard-sync", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="bucketboard.supervise", daemon=True)
             self._lookers.submit(self._list)
             self._thread.start()
 
