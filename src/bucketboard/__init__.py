@@ -26,6 +26,7 @@ from bucketboard.errors import (
 if TYPE_CHECKING:
     from bucketboard.replication.position import Mark, Position
     from bucketboard.replication.recover import recover
+    from bucketboard.sync.pull import PullReport, pull
     from bucketboard.writer.event_file_writer import EventFileWriter
     from bucketboard.writer.summary_writer import SummaryWriter
 
@@ -41,8 +42,10 @@ __all__ = [
     "InvalidError",
     "Mark",
     "Position",
+    "PullReport",
     "SummaryWriter",
     "UnavailableError",
+    "pull",
     "recover",
 ]
 
@@ -51,6 +54,8 @@ _LAZY = {
     "SummaryWriter": "bucketboard.writer.summary_writer",
     "Mark": "bucketboard.replication.position",
     "Position": "bucketboard.replication.position",
+    "PullReport": "bucketboard.sync.pull",
+    "pull": "bucketboard.sync.pull",
     "recover": "bucketboard.replication.recover",
 }
 
