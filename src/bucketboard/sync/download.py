@@ -20,7 +20,7 @@ from bucketboard.store.bucket import Bucket, ObjectInfo, check_match
 from bucketboard.store.fast import FastBucket
 from bucketboard.sync.pulled_directory import PulledDirectory
 
-__all__ = ["CHUNK", "PART", "Download", "Fetched", "Stopped", "agrees", "read_pieces"]
+__all__ = ["CHUNK", "PART", "Download", "Fetched", "Stopped", "agrees", "date", "read_pieces", "time_of"]
 
 PART = 8 << 20
 """Bytes of one ranged request."""
@@ -46,6 +46,7 @@ class Fetched:
     start: int
     info: ObjectInfo
     crc: int
+    found: os.stat_result
 
 
 def read_pieces(file: int, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
@@ -56,6 +57,19 @@ def read_pieces(file: int, start: int = 0, stop: int | None = None) -> Iterator[
             return
         yield piece
         start += len(piece)
+
+
+def date(file: int, info: ObjectInfo) -> None:
+    """Give an open file the object's time."""
+    time = time_of(info)
+    if time is not None:
+        with contextlib.suppress(OSError):
+            os.utime(file, ns=(time, time))
+
+
+def time_of(info: ObjectInfo) -> int | None:
+    """The modification time, in nanoseconds, that a file of the object gets."""
+    return None if info.last_modified is None else int(info.last_modified.timestamp() * 1000) * 1_000_000
 
 
 def agrees(info: ObjectInfo, crc: int, pieces: Callable[[], Iterable[bytes]]) -> bool | None:
@@ -164,7 +178,7 @@ class Download:
 
     def _one_generation(self, path: str, info: ObjectInfo, start: int, crc: int, whole: bool) -> Fetched:
         name = f"{self.name(path, info)}-{start}"
-        file = self._directory.temporary(name)
+        file, done = self._directory.temporary(name), False
         try:
             filling = _Filling(file, start, crc)
             if filling.position > info.size:
@@ -184,12 +198,16 @@ class Download:
                     f"s3://{self._bucket.name}/{info.key}: its bytes are not those its metadata tells of",
                     hint="whoever wrote it last has to write it again",
                 )
-            return Fetched(name, start, told, filling.crc)
+            date(file, told)
+            done = True
+            return Fetched(name, start, told, filling.crc, os.fstat(file))
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 self._directory.discard(name)  # others may fit
             raise
         finally:
+            if not done and os.fstat(file).st_size == 0:  # nothing to go on from
+                self._directory.discard(name)
             os.close(file)
 
     def _fill(self, filling: _Filling, info: ObjectInfo, whole: bool) -> ObjectInfo:
@@ -222,29 +240,29 @@ class Download:
             return replace(told, last_modified=info.last_modified or told.last_modified)
 
     def _pieces(self, position: int, info: ObjectInfo, whole: bool) -> Iterator[tuple[bytes, ObjectInfo]]:
-        """The object's bytes from ``position``, in order, each piece with what was said of the object."""
-        if info.size - position <= PART or whole:
-            self._check()
-            self.count()
-            ranged = position or info.size > PART
-            if not whole:
-                yield self._bucket.get(
-                    info.key, position, info.size if ranged else None, if_match=info.etag or None
-                )
-                return
-            pieces, said = self._bucket.stream(info.key, position, if_match=info.etag or None)
-            left = info.size - position
-            for piece in pieces:
-                self._check()
-                yield piece[:left], said
-                left -= len(piece[:left])
-            if not info.size:
-                yield b"", said
+        """The object's bytes from ``position``, in order, each piece with what was said of the object.
+
+        ``whole`` asks for them in one answer.
+        """
+        left = info.size - position
+        if left > PART and not whole:
+            yield from self._in_parallel(position, info)
             return
-        yield from self._in_parallel(position, info)
+        self._check()
+        self.count()
+        condition = info.etag or None
+        if left <= CHUNK:
+            yield self._bucket.get(info.key, position, info.size if position else None, if_match=condition)
+            return
+        pieces, told = self._bucket.stream(
+            info.key, position, info.size if position else None, if_match=condition
+        )
+        for piece in pieces:
+            self._check()
+            yield piece, told
 
     def _in_parallel(self, position: int, info: ObjectInfo) -> Iterator[tuple[bytes, ObjectInfo]]:
-        under_way: deque[Future[tuple[bytes, ObjectInfo]]] = deque()
+        under_way: deque[Future[tuple[list[bytes], ObjectInfo]]] = deque()
         try:
             while position < info.size or under_way:
                 # The first part waits for room, further ones take what there is.
@@ -252,7 +270,9 @@ class Download:
                     stop = min(position + PART, info.size)
                     under_way.append(self._parts.submit(self._part, info, position, stop))
                     position = stop
-                yield under_way[0].result()
+                pieces, told = under_way[0].result()
+                for piece in pieces:
+                    yield piece, told
                 under_way.popleft()
                 self._room.release()
         finally:
@@ -262,10 +282,11 @@ class Download:
                     future.result()
                 self._room.release()
 
-    def _part(self, info: ObjectInfo, start: int, stop: int) -> tuple[bytes, ObjectInfo]:
+    def _part(self, info: ObjectInfo, start: int, stop: int) -> tuple[list[bytes], ObjectInfo]:
         self._check()
         self.count()
-        return self._bucket.get(info.key, start, stop, if_match=info.etag or None)
+        pieces, told = self._bucket.stream(info.key, start, stop, if_match=info.etag or None)
+        return list(pieces), told
 
     def _check(self) -> None:
         if self._stop.is_set():
@@ -281,10 +302,11 @@ class _Filling:
         self._first_crc = crc
         self.crc = crc
         self.position = start
-        for piece in read_pieces(file):
-            self.crc = crc32c(piece, self.crc)
-            self.position += len(piece)
-        os.lseek(file, 0, os.SEEK_END)
+        if os.fstat(file).st_size:
+            for piece in read_pieces(file):
+                self.crc = crc32c(piece, self.crc)
+                self.position += len(piece)
+            os.lseek(file, 0, os.SEEK_END)
 
     def restart(self) -> None:
         """Forget what is there."""

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from bucketboard.errors import UnavailableError
 from bucketboard.events.record import crc32c
 from bucketboard.store.bucket import ObjectInfo
-from bucketboard.sync.download import Download, Fetched, agrees, read_pieces
+from bucketboard.sync.download import Download, Fetched, agrees, date, read_pieces, time_of
 from bucketboard.sync.pulled_directory import PulledDirectory
-from bucketboard.sync.pulled_state import Pulled, PulledState
+from bucketboard.sync.pulled_state import INODES, Pulled, PulledState
 
 __all__ = ["Files", "Plan", "Prepared", "PulledFile", "is_event_file"]
-
-_INODES = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ class Files:
         if found.st_size == info.size:
             crc = self._crc(path, found.st_size) if crc is None else crc
             if self._is_equal(path, info, found, crc):
-                self._remember(path, info.etag, crc)
+                self._remember(path, info.etag, found, crc)
                 return None
         if not is_event_file(path):
             return Plan(path, info, "updated")
@@ -97,9 +95,7 @@ class Files:
             if told.etag.strip('"') != info.etag.strip('"'):
                 return False
             verdict = agrees(told, crc, lambda: read_pieces(file, 0, info.size))
-        if verdict is None and info.last_modified is not None:
-            return int(found.st_mtime) == int(info.last_modified.timestamp())  # as a pull leaves it
-        return bool(verdict)
+        return found.st_mtime_ns == time_of(info) if verdict is None else verdict  # as a pull leaves it
 
     def fetch(self, plan: Plan) -> Prepared:
         """Fetch what the file lacks; all of it where the local bytes are not the object's first."""
@@ -125,35 +121,32 @@ class Files:
     def finish(self, prepared: Prepared) -> PulledFile:
         """Show readers what was prepared: at once, or, where a file goes on, behind its bytes."""
         path, fetched, action = prepared.path, prepared.fetched, prepared.action
-        with self._temporary(fetched.name) as source:
-            if action == "replaced" and self._append_to_prefix(path, source, fetched):
-                action = "appended"
-            elif action == "appended":
-                self._append(path, source, fetched, fetched.start)
-            else:
-                _date(source, fetched.info)
-                self._target.settle(fetched.name, path)
+        found = None
         if action == "appended":
+            found = self._append(path, fetched, fetched.start)
+        elif action == "replaced":
+            found = self._append_to_prefix(path, fetched)
+        if found is None:
+            found = fetched.found
+            self._target.settle(fetched.name, path)
+        else:
+            action = "appended"
             self._target.discard(fetched.name)
-        self._remember(path, fetched.info.etag, fetched.crc)
+        self._remember(path, fetched.info.etag, found, fetched.crc)
         return PulledFile(path, action, fetched.info.size - fetched.start)
 
-    def _append_to_prefix(self, path: str, source: int, fetched: Fetched) -> bool:
+    def _append_to_prefix(self, path: str, fetched: Fetched) -> os.stat_result | None:
         """Append what a whole object has behind the local bytes, if those turn out to be its first."""
         position = 0
-        try:
-            with self._opened(path) as local:
-                for piece in read_pieces(local):
-                    if os.pread(source, len(piece), position) != piece:
-                        return False
-                    position += len(piece)
-        except FileNotFoundError:
-            return False
-        self._append(path, source, fetched, position)
-        return True
+        with self._temporary(fetched.name) as source, self._opened(path) as local:
+            for piece in read_pieces(local):
+                if os.pread(source, len(piece), position) != piece:
+                    return None
+                position += len(piece)
+        return self._append(path, fetched, position)
 
-    def _append(self, path: str, source: int, fetched: Fetched, position: int) -> None:
-        with self._opened(path, os.O_RDWR) as local:
+    def _append(self, path: str, fetched: Fetched, position: int) -> os.stat_result:
+        with self._temporary(fetched.name) as source, self._opened(path, os.O_RDWR) as local:
             if os.fstat(local).st_size != position:
                 raise UnavailableError(f"{path!r} was changed by somebody else")
             os.lseek(local, position, os.SEEK_SET)
@@ -161,13 +154,12 @@ class Files:
                 left = memoryview(piece)
                 while left:
                     left = left[os.write(local, left) :]
-            _date(local, fetched.info)
+            date(local, fetched.info)
+            return os.fstat(local)
 
-    def _remember(self, path: str, etag: str, crc: int) -> None:
-        found = self._target.stat(path)
-        if found is not None:
-            inode = found.st_ino & _INODES
-            self._state.put(path, Pulled(etag, found.st_size, inode, found.st_mtime_ns, crc))
+    def _remember(self, path: str, etag: str, found: os.stat_result, crc: int) -> None:
+        inode = found.st_ino & INODES
+        self._state.put(path, Pulled(etag, found.st_size, inode, found.st_mtime_ns, crc))
 
     def _crc(self, path: str, size: int) -> int:
         crc = 0
@@ -191,11 +183,3 @@ class Files:
             yield file
         finally:
             os.close(file)
-
-
-def _date(file: int, info: ObjectInfo) -> None:
-    """Give the file the object's time."""
-    if info.last_modified is not None:
-        time = int(info.last_modified.timestamp() * 1_000_000_000)
-        with contextlib.suppress(OSError):
-            os.utime(file, ns=(time, time))

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import platformdirs
 
-__all__ = ["Pulled", "PulledState"]
+__all__ = ["INODES", "Pulled", "PulledState"]
 
+INODES = (1 << 63) - 1
+"""What SQLite can hold of an inode's number."""
 _VERSION = 1
 _PENDING = 500
 _SCHEMA = (
@@ -35,7 +37,11 @@ class Pulled:
 
     def is_still(self, found: os.stat_result) -> bool:
         """Whether nobody has touched the file since."""
-        return (found.st_size, found.st_ino, found.st_mtime_ns) == (self.size, self.inode, self.mtime_ns)
+        return (found.st_size, found.st_ino & INODES, found.st_mtime_ns) == (
+            self.size,
+            self.inode,
+            self.mtime_ns,
+        )
 
 
 class PulledState:
