@@ -14,6 +14,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from bucketboard.testing import seaweedfs
 
@@ -37,6 +38,18 @@ def timed(command: list[str], environ: dict[str, str], directory: Path, expected
     return seconds
 
 
+def fill(client: Any, prefix: str, sizes: list[int]) -> None:
+    """Store files of these sizes in 50 directories."""
+    blob = random.Random(1).randbytes(max(sizes))
+
+    def put(numbered: tuple[int, int]) -> None:
+        number, size = numbered
+        client.put_object(Bucket="bench", Key=f"{prefix}/run{number % 50}/file{number}", Body=blob[:size])
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(put, enumerate(sizes)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=3)
@@ -48,18 +61,7 @@ def main() -> None:
         environ = {**os.environ, **server.environ(), "XDG_CACHE_HOME": f"{scratch}/cache"}
         target = Path(scratch) / "target"
         for number, (name, sizes) in enumerate(TREES.items()):
-            blob = random.Random(number).randbytes(max(sizes))
-            with ThreadPoolExecutor(8) as threads:
-                list(
-                    threads.map(
-                        lambda item: client.put_object(
-                            Bucket="bench",
-                            Key=f"{number}/run{item[0] % 50}/file{item[0]}",
-                            Body=blob[: item[1]],
-                        ),
-                        enumerate(sizes),
-                    )
-                )
+            fill(client, f"{number}", sizes)
             commands = {
                 "s5cmd": [
                     s5cmd,

@@ -229,6 +229,18 @@ def test_a_file_that_somebody_changed_here_is_made_right(puller: Puller, bucket:
     assert content(puller.target) == {"a": b"aaaa", EVENTS: records(0, 9)}
 
 
+@pytest.mark.parametrize("log", ["log-1", None])
+def test_a_local_event_file_that_is_ahead_of_its_object_is_left_alone(
+    log: str | None, puller: Puller, bucket: tuple[Any, str]
+) -> None:
+    put(bucket, f"exp/{EVENTS}", records(0, 10), log=log)
+    puller.target.mkdir()
+    (puller.target / EVENTS).write_bytes(records(0, 20))
+    report = puller()
+    assert content(puller.target) == {EVENTS: records(0, 20)}
+    assert [refusal.key for refusal in report.refused] == [EVENTS]
+
+
 def replace_during(puller: Puller, bucket: tuple[Any, str], nth: int, change: Any) -> bucketboard.PullReport:
     """Pull, and let ``change`` happen when the nth GET is on its way."""
     injection = puller.proxy.inject(Fault(FaultKind.HOLD, operation="GetObject", nth=nth, times=99))
@@ -392,6 +404,7 @@ def test_two_pulls_into_one_directory_are_refused(puller: Puller, bucket: tuple[
     put(bucket, "exp/a", b"x")
 
     def again() -> None:
+        assert puller(dry_run=True).files == 1
         with pytest.raises(UnavailableError, match="another pull"):
             bucketboard.pull(f"s3://{bucket[1]}/exp", puller.target, endpoint_url=puller.proxy.url)
 

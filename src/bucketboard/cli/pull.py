@@ -68,7 +68,7 @@ def add_pull_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--events-only", action="store_true", help="only event files")
     parser.add_argument("--dry-run", "--dryrun", action="store_true", help="say what would be done")
-    parser.add_argument("--jobs", type=int, default=16, metavar="N", help="files at a time (default: 16)")
+    parser.add_argument("--jobs", type=int, default=32, metavar="N", help="files at a time (default: 32)")
     parser.add_argument(
         "--json", action="store_true", help="the result as a JSON object; with --watch one per look"
     )

@@ -39,7 +39,7 @@ def pull(
     exclude: Sequence[str] = (),
     events_only: bool = False,
     dry_run: bool = False,
-    jobs: int = 16,
+    jobs: int = 32,
     stop: threading.Event | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     on_file: Callable[[PulledFile], None] | None = None,
@@ -68,7 +68,7 @@ def pull(
     stop = stop or threading.Event()
     if dry_run and not Path(directory).exists():
         return _all_new(bucket, source, wanted, watcher)
-    target = PulledDirectory(directory)
+    target = PulledDirectory(directory, lock=not dry_run)
     try:
         state = PulledState(f"{bucket.endpoint}\0{source}", target.path)
         tree = PulledTree(

@@ -34,14 +34,14 @@ class InTheWay(Exception):
 
 
 class PulledDirectory:
-    """An open target directory, made if need be; locked against a second pull into it.
+    """An open target directory, made if need be; with ``lock``, nobody else pulls into it meanwhile.
 
     Raises:
         InvalidError: it is no directory, or can't be made.
         UnavailableError: another pull writes to it.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, lock: bool = True) -> None:
         self.path = Path(path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -52,11 +52,12 @@ class PulledDirectory:
             ) from error
         self._temporary = -1
         self._making = threading.Lock()
-        try:
-            self._lock()
-        except BaseException:
-            os.close(self._root)
-            raise
+        if lock:
+            try:
+                self._lock()
+            except BaseException:
+                os.close(self._root)
+                raise
 
     def _lock(self) -> None:
         import fcntl

@@ -11,7 +11,7 @@ from bucketboard.errors import UnavailableError
 from bucketboard.events.record import crc32c
 from bucketboard.store.bucket import ObjectInfo
 from bucketboard.sync.download import Download, Fetched, agrees, date, read_pieces, time_of
-from bucketboard.sync.pulled_directory import PulledDirectory
+from bucketboard.sync.pulled_directory import InTheWay, PulledDirectory
 from bucketboard.sync.pulled_state import INODES, Pulled, PulledState
 
 __all__ = ["Files", "Plan", "Prepared", "PulledFile", "is_event_file"]
@@ -85,7 +85,16 @@ class Files:
         if 0 < found.st_size < info.size:
             crc = self._crc(path, found.st_size) if crc is None else crc
             return Plan(path, info, "appended", found.st_size, crc)
+        if found.st_size > info.size and self._begins_with(path, info):
+            raise InTheWay("the file here goes on where its object ends: it is left alone")
         return Plan(path, info, "replaced")
+
+    def _begins_with(self, path: str, info: ObjectInfo) -> bool:
+        """Whether the local file begins with all of the object, as one does that is still written here."""
+        crc = self._crc(path, info.size)
+        with self._opened(path) as file:
+            told = self._download.head(info.key)
+            return told.size == info.size and bool(agrees(told, crc, lambda: read_pieces(file, 0, info.size)))
 
     def _is_equal(self, path: str, info: ObjectInfo, found: os.stat_result, crc: int) -> bool:
         with self._opened(path) as file:
