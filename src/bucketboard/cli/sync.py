@@ -125,7 +125,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    raise InvalidError("not possible yet")
+    from bucketboard.cli.pull import run_pull
+
+    for name in ("until_exit", "delete", "checksum", "append", "upload_every", "metadata"):
+        if getattr(options, name):
+            raise InvalidError(f"--{name.replace('_', '-')} is for the way to the bucket")
+    options.directory = options.target
+    options.interval = 5.0
+    options.include, options.exclude = options.include or [], options.exclude or []
+    options.jobs = options.jobs or 32
+    return run_pull(options)
 
 
 def _send(options: argparse.Namespace) -> int:
