@@ -95,6 +95,8 @@ class Replicator:
         self._lookers = Workers(2, "bucketboard-look")
         self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
+        self._hurry = threading.Event()
+        """Not to wait any longer before the bucket is listed again."""
         self._watcher: Watcher | None = None
         self._polling = on_network(self._root)
         self._listing: dict[str, ObjectInfo] | None = None
@@ -130,6 +132,7 @@ class Replicator:
             self._outage.until = self._scan_due = float("-inf")
 
         self._inbox.put(begin)
+        self._hurry.set()
         self._launch()
         while self._thread is not None and self._thread.is_alive():
             self._thread.join(0.5)  # in pieces, so that Ctrl-C gets through
@@ -173,6 +176,7 @@ class Replicator:
 
     def _close(self) -> None:
         self._stopped.set()
+        self._hurry.set()
         if self._watcher is not None:
             self._watcher.close()
         self._senders.close()
@@ -247,7 +251,9 @@ class Replicator:
                     return
                 self._inbox.put(partial(self._not_listed, error))
                 backoff.failed(time.monotonic())
-                self._stopped.wait(backoff.until - time.monotonic())
+                if self._hurry.wait(backoff.until - time.monotonic()):
+                    self._hurry.clear()
+                    backoff.succeeded()
             else:
                 self._inbox.put(partial(self._listed, objects, uploads))
                 return
