@@ -24,6 +24,7 @@ from bucketboard.errors import (
 )
 
 if TYPE_CHECKING:
+    from bucketboard.fetch.pull import PullReport, pull
     from bucketboard.logdir.once import sync
     from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
@@ -45,9 +46,11 @@ __all__ = [
     "InvalidError",
     "Mark",
     "Position",
+    "PullReport",
     "SummaryWriter",
     "SyncReport",
     "UnavailableError",
+    "pull",
     "recover",
     "replicate",
     "sync",
@@ -58,6 +61,8 @@ _LAZY = {
     "SummaryWriter": "bucketboard.writer.summary_writer",
     "Mark": "bucketboard.replication.position",
     "Position": "bucketboard.replication.position",
+    "PullReport": "bucketboard.fetch.pull",
+    "pull": "bucketboard.fetch.pull",
     "recover": "bucketboard.replication.recover",
     "replicate": "bucketboard.supervise.replicate",
     "IncompleteError": "bucketboard.logdir.report",

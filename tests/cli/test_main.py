@@ -19,7 +19,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["run"], ["recover"], ["doctor"], ["demo"]])
+@pytest.mark.parametrize(
+    "command", [[], ["serve"], ["run"], ["sync"], ["pull"], ["recover"], ["doctor"], ["demo"]]
+)
 def test_help_teaches_by_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main([*command, "-h"])

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from promised import Place, first_record
 from tensorboard.compat.proto.event_pb2 import Event
 
 from bucketboard.testing import Fault, FaultKind
+from promised import Place, first_record
 
 PROGRAM = [sys.executable, "-m", "bucketboard"]
 TRAINER = """

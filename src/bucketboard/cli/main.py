@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 
 from bucketboard import __version__
-from bucketboard.cli import demo, doctor, recover, run, serve, sync
+from bucketboard.cli import demo, doctor, pull, recover, run, serve, sync
 from bucketboard.errors import BucketboardError, InvalidError
 
 __all__ = ["main"]
 
-_COMMANDS = (serve, run, sync, recover, doctor, demo)
+_COMMANDS = (serve, run, sync, pull, recover, doctor, demo)
 _EXAMPLES = """\
 examples:
   bucketboard demo                        see it work on this machine, without an account
@@ -22,6 +22,7 @@ examples:
   bucketboard run s3://bucket/exp --logdir runs -- python train.py
                                           replicate what a training logs to a directory
   bucketboard sync runs s3://bucket/exp   replicate a log directory, once or with --watch
+  bucketboard pull s3://bucket/exp runs   bring what is below exp into a directory, and follow it
   bucketboard recover                     send what killed trainings left on this machine
   bucketboard doctor s3://bucket/exp      check what the bucket allows
 

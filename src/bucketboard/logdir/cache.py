@@ -16,10 +16,13 @@ from pathlib import Path
 
 import platformdirs
 
+from bucketboard.replication.log import State
+
 __all__ = ["Cache", "Row", "default_path"]
 
 _VERSION = 1
 _FLUSH_SECONDS = 1.0
+_STATES = {state.value for state in State}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Cache:
     """Rows by path, in memory and in a file. A file that can't be used is done without."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self.rows: dict[str, Row] = {}
         self.found = False
         """Whether there was a file to begin with."""
@@ -65,9 +69,9 @@ class Cache:
         except (OSError, sqlite3.OperationalError):  # no room, no permission, held by another
             self._abandon()
         except sqlite3.DatabaseError:  # of another version, or damaged: begin anew
-            self._abandon()
+            self._discard()
+            self.rows = {}
             with contextlib.suppress(OSError, sqlite3.Error):
-                path.unlink(missing_ok=True)
                 self._open(path)
 
     def _open(self, path: Path) -> None:
@@ -81,8 +85,12 @@ class Cache:
         connection.execute(f"CREATE TABLE IF NOT EXISTS files (path PRIMARY KEY, {', '.join(names)})")
         connection.execute(f"PRAGMA user_version={_VERSION}")
         connection.commit()
+        connection.text_factory = lambda text: text.decode(errors="replace")
         rows = connection.execute(f"SELECT path, {', '.join(names)} FROM files")  # noqa: S608
-        self.rows = {path: replace(Row(*values), strays=bool(strays)) for path, *values, strays in rows}
+        for path, *values, strays in rows:
+            row = replace(Row(*values), strays=bool(strays))
+            if isinstance(path, str) and _makes_sense(row):
+                self.rows[path] = row
         self.found = version == _VERSION
 
     def put(self, path: str, row: Row, *, now: bool = False) -> None:
@@ -119,10 +127,28 @@ class Cache:
                     f"INSERT OR REPLACE INTO files VALUES ({marks})",  # noqa: S608
                     [(path, *astuple(row)) for path, row in changed.items() if row],
                 )
-        except sqlite3.Error:
+        except sqlite3.OperationalError:
             self._abandon()
+        except sqlite3.Error:  # damaged where it was not read before
+            self._discard()
+
+    def _discard(self) -> None:
+        self._abandon()
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
     def _abandon(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _makes_sense(row: Row) -> bool:
+    """Whether it may be what was written: a database does not notice that values were damaged."""
+    lengths = (row.inode, row.size, row.length, row.crc, row.whole)
+    return (
+        all(type(length) is int and length >= 0 for length in lengths)
+        and type(row.mtime_ns) is int
+        and type(row.etag) is type(row.log_id) is str
+        and row.state in _STATES
+    )

@@ -71,7 +71,10 @@ class Follower:
         self._listed = listed
         self._remember = remember
         # The listing confirms what the cache says, or there is nothing to confirm.
-        self._known = listed is not None and listed.etag == self._row.etag and not options.checksum
+        confirmed = listed is not None and bool(listed.etag) and listed.etag == self._row.etag
+        self._known = confirmed and not options.checksum
+        self._unseen: BucketboardError | None = None
+        """Why the object could not be looked at, where it could not."""
         self._began = False
         self._end = b""
         """The last bytes of what this process has stored of an event file."""
@@ -124,8 +127,14 @@ class Follower:
             try:
                 return self._send(source, stored, final)
             except NameTaken:  # the object is younger than the listing
+                if self._unseen is not None:
+                    raise self._unseen from None
                 self._forget()
-                self._listed = ObjectInfo(self._key(source.found), 0, "")
+            except FencedError:
+                self._forget()
+                if self._began:
+                    raise
+                # Changed since the listing, or a refusal that meant something else: look at it.
             except SegmentsNeeded as reason:
                 if self.whole and isinstance(reason.__cause__, BucketboardError):
                     raise reason.__cause__ from None  # whole files are refused as well
@@ -141,6 +150,7 @@ class Follower:
     def _forget(self) -> None:
         """Whether the object is what it was is not known: look at it before the next write."""
         self._known = False
+        self._end = b""
         if self._listed is None:
             self._listed = ObjectInfo("", 0, "")
 
@@ -169,12 +179,15 @@ class Follower:
             if self._begins_with(source, boundary):
                 return Stored(row.etag, boundary, row.log_id, State(row.state))
             return Stored.nothing(row.etag, "the file does not begin with what was stored of it")
+        self._unseen = None
         if self._listed is None:
             return Stored.nothing()
         try:
             info = self._target.bucket.head(self._key(source.found))
         except BucketboardError as error:
-            if error.reason is not Reason.NOT_FOUND:
+            if error.reason is Reason.DENIED and not self._began:
+                self._unseen = error  # whether it is there, its creation will tell
+            elif error.reason is not Reason.NOT_FOUND:
                 raise
             return Stored.nothing()
         stored = compare(source, info)
@@ -228,11 +241,21 @@ class Follower:
         outcome = Outcome(True, added, file.end.bytes == source.size, file.damage, stored.replaces)
         new = file.end.bytes > stored.boundary.bytes or stored.etag is None or stored.replaces
         if not (new or (final and self.live)):
+            if outcome.complete:
+                self._confirm(source, file)
             return replace(outcome, sent=False, bytes=0)
         if self._options.dry_run:
             return outcome
         sent = self._write(source, stored, file)
         return replace(outcome, sent=sent, complete=file.stored.bytes == source.size)
+
+    def _confirm(self, source: Source, file: SourceFile) -> None:
+        """Remember that the file, as it was found, is what is stored: it need not be read again."""
+        row = self._row
+        stored = Boundary(row.length, 0, row.crc)
+        now = self._row_of(source, row.etag, stored, file.whole, row.log_id, State(row.state))
+        if now != row and self._known:
+            self._learn(now)
 
     def _write(self, source: Source, stored: Stored, file: SourceFile) -> bool:
         target = self._target

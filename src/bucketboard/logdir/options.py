@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Filter:
 
     def __call__(self, path: str) -> bool:
         """Whether the file at ``path``, relative and with slashes, takes part."""
-        if any(part.startswith(HIDDEN) for part in path.split("/")):
+        if _hidden(path):
             return False
         if self.events_only and not is_event_file(path):
             return False
@@ -41,6 +41,14 @@ class Filter:
             return False
         return not _matches(names, self.exclude)
 
+    def leaves_out(self, path: str) -> bool:
+        """Whether neither ``path`` takes part, whatever it is, nor anything below it."""
+        return _hidden(path) or (bool(self.exclude) and _matches([path, *_parents(path)], self.exclude))
+
+
+def _hidden(path: str) -> bool:
+    return any(part.startswith(HIDDEN) for part in path.split("/"))
+
 
 def _parents(path: str) -> list[str]:
     parts = path.split("/")
@@ -49,6 +57,11 @@ def _parents(path: str) -> list[str]:
 
 def _matches(names: list[str], patterns: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern.rstrip("/")) for pattern in patterns for name in names)
+
+
+def _patterns(given: Iterable[str]) -> tuple[str, ...]:
+    """One pattern may be given as it is: taken letter by letter it would match nearly everything."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,7 @@ class SyncOptions:
     @property
     def filter(self) -> Filter:
         """Which files take part."""
-        return Filter(tuple(self.include), tuple(self.exclude), self.events_only)
+        return Filter(_patterns(self.include), _patterns(self.exclude), self.events_only)
 
     @property
     def cadence(self) -> Cadence:

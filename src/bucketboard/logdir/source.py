@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,8 @@ from bucketboard.replication.replica import LogChanged
 __all__ = ["Source", "SourceFile"]
 
 _CHUNK = 8 << 20
+_OPEN = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Opening a pipe, which may have taken the file's place, must not wait for who writes to it."""
 
 
 class Source:
@@ -46,12 +49,16 @@ class Source:
     def _open(self) -> int:
         if self._fd < 0:
             try:
-                self._fd = os.open(self._path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-                now = Found.of(self.found.path, os.fstat(self._fd))
+                fd = os.open(self._path, _OPEN)
+                status = os.fstat(fd)
             except OSError as error:
                 raise LogChanged(f"{self.found.path}: {error.strerror}") from error
-            if now.inode != self.found.inode or now.size < self.found.size:
+            now = Found.of(self.found.path, status)
+            regular = stat.S_ISREG(status.st_mode)
+            if not regular or now.inode != self.found.inode or now.size < self.found.size:
+                os.close(fd)
                 raise LogChanged(f"{self.found.path} was replaced")
+            self._fd = fd
         return self._fd
 
     def read(self, start: int, stop: int) -> bytes:
@@ -136,7 +143,7 @@ class SourceFile(LogFile):
     def measure_records(self) -> None:
         """Let the log reach to the end of the last whole record before anything torn or damaged."""
         size = self._source.size
-        at, want = min(self.whole, self.stored.bytes), _CHUNK
+        at, want = (self.whole if self.whole <= self.stored.bytes else 0), _CHUNK
         end, crc = self.stored.bytes, self.stored.crc
         self.damage = ""
         while at < size and not self.damage:

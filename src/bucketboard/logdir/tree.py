@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from bucketboard.logdir.options import Filter
 
 __all__ = ["Found", "Tree"]
 
@@ -32,14 +34,15 @@ class Found:
 class Tree:
     """A directory whose files take part in a replication if ``wanted`` says so.
 
-    Symbolic links are followed as long as they stay inside; ``refuse`` is told of what is left out, and why.
-    ``key_bytes`` is the length of the prefix that the paths are appended to.
+    Directories that it leaves out are not read. Symbolic links are followed as long as they stay inside;
+    ``refuse`` is told of what can't take part, and why, in words that can be printed. ``key_bytes`` is the
+    length of the prefix that the paths are appended to.
     """
 
     def __init__(
         self,
         root: Path,
-        wanted: Callable[[str], bool],
+        wanted: Filter,
         refuse: Callable[[str, str], None],
         *,
         key_bytes: int = 0,
@@ -55,65 +58,90 @@ class Tree:
         """All files that take part, by path; empty while there is no such directory."""
         self.missed = {}
         real = os.path.realpath(self.root)
-        if not os.path.isdir(real):
-            return {}
-        return {found.path: found for found in self._walk(real, "", (real,))}
+        files: dict[str, Found] = {}
+        waiting: list[tuple[str, str, tuple[str, ...]]] = []
+        if os.path.isdir(real):
+            waiting.append((real, "", (real,)))
+        while waiting:
+            directory, base, chain = waiting.pop()
+            below: list[tuple[str, str, tuple[str, ...]]] = []
+            for entry in self._entries(directory, base):
+                path = f"{base}/{entry.name}" if base else entry.name
+                try:
+                    found = self._take_in(entry, path, chain)
+                except FileNotFoundError:
+                    pass  # gone since the directory was read
+                except OSError as error:
+                    self._miss(path, f"can't be read: {error.strerror}")
+                else:
+                    if isinstance(found, Found):
+                        files[path] = found
+                    elif found:
+                        below.append((found, path, (*chain, found)))
+            waiting += reversed(below)
+        return files
 
     def look(self, path: str) -> Found | None:
-        """The file at ``path`` now; None where it needs a scan to tell, or does not take part."""
+        """The file at ``path`` now; None where there is none that a scan would find."""
         if not self._wanted(path) or self._unfit(path):
             return None
-        at = str(self.root)
+        at = os.path.realpath(self.root)
+        chain: list[str] = []
         try:
             for part in path.split("/"):
-                at = f"{at}/{part}"
-                status = os.lstat(at)
+                if part in ("", ".", "..") or at in chain:
+                    return None
+                chain.append(at)
+                at = _below(at, part)
+                if os.path.islink(at):
+                    at = os.path.realpath(at)
+                    if not _is_inside(at, chain[0]):
+                        return None
+            status = os.stat(at)
         except OSError:
             return None
         return Found.of(path, status) if stat.S_ISREG(status.st_mode) else None
 
-    def _walk(self, directory: str, base: str, chain: tuple[str, ...]) -> Iterator[Found]:
-        """``chain``: the real paths of the directories on the way down, to notice links that lead back."""
+    def _entries(self, directory: str, base: str) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(directory) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name)
+                return sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            self._miss(base or ".", f"can't be read: {error.strerror}")
-            return
-        for entry in listed:
-            path = f"{base}/{entry.name}" if base else entry.name
-            try:
-                yield from self._entry(entry, path, chain)
-            except FileNotFoundError:
-                pass  # gone since the directory was read
-            except OSError as error:
-                self._miss(path, f"can't be read: {error.strerror}")
+            gone = isinstance(error, FileNotFoundError | NotADirectoryError)
+            if not gone or not base:
+                self._miss(base or ".", f"can't be read: {error.strerror}")
+            return []
 
-    def _entry(self, entry: os.DirEntry[str], path: str, chain: tuple[str, ...]) -> Iterator[Found]:
-        target = entry.path
+    def _take_in(self, entry: os.DirEntry[str], path: str, chain: tuple[str, ...]) -> Found | str | None:
+        """A file, the real path of a directory to go down into, or nothing.
+
+        ``chain``: the real paths of the directories on the way down, to notice links that lead back.
+        """
+        if self._wanted.leaves_out(path):
+            return None
+        target = _below(chain[-1], entry.name)
         if entry.is_symlink():
-            target = os.path.realpath(entry.path)
-            if not target.startswith(f"{chain[0].rstrip('/')}/") and target != chain[0]:
-                self._refuse(path, "a link that leads out of the directory")
-                return
+            target = os.path.realpath(target)
+            if not _is_inside(target, chain[0]):
+                self._refuse(_shown(path), "a link that leads out of the directory")
+                return None
             if not os.path.exists(target):
-                self._refuse(path, "a link to nothing")
-                return
+                self._refuse(_shown(path), "a link to nothing")
+                return None
         status = os.stat(target)
         if stat.S_ISDIR(status.st_mode):
-            real = target if entry.is_symlink() else f"{chain[-1].rstrip('/')}/{entry.name}"
-            if real in chain:
-                self._refuse(path, "a link that leads back to a directory it is in")
-                return
-            yield from self._walk(target, path, (*chain, real))
+            if target not in chain:
+                return target
+            self._refuse(_shown(path), "a link that leads back to a directory it is in")
         elif not self._wanted(path):
-            return
+            pass
         elif not stat.S_ISREG(status.st_mode):
-            self._refuse(path, "neither a file nor a directory")
+            self._refuse(_shown(path), "neither a file nor a directory")
         elif why := self._unfit(path):
             self._miss(path, why)
         else:
-            yield Found.of(path, status)
+            return Found.of(path, status)
+        return None
 
     def _unfit(self, path: str) -> str:
         try:
@@ -123,4 +151,17 @@ class Tree:
         return f"its key would have more than {_MAX_KEY_BYTES} bytes" if length > self._room else ""
 
     def _miss(self, path: str, why: str) -> None:
-        self.missed[path.encode(errors="backslashreplace").decode()] = why
+        self.missed[_shown(path)] = why
+
+
+def _below(directory: str, name: str) -> str:
+    return f"{directory.rstrip('/')}/{name}"
+
+
+def _is_inside(path: str, root: str) -> bool:
+    return path == root or path.startswith(f"{root.rstrip('/')}/")
+
+
+def _shown(path: str) -> str:
+    """A path that can be printed: names need not be valid UTF-8."""
+    return path.encode(errors="backslashreplace").decode()
