@@ -163,9 +163,10 @@ class Replicator:
 
     def _launch(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="bucketboard-sync", daemon=True)
+            thread = threading.Thread(target=self._run, name="bucketboard-sync", daemon=True)
             self._lookers.submit(self._list)
-            self._thread.start()
+            thread.start()
+            self._thread = thread  # now that it may be waited for
 
     def _close(self) -> None:
         self._stopped.set()
