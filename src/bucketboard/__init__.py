@@ -24,10 +24,12 @@ from bucketboard.errors import (
 )
 
 if TYPE_CHECKING:
+    from bucketboard.fetch.pull import PullReport, pull
     from bucketboard.logdir.once import sync
     from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
     from bucketboard.replication.recover import recover
+    from bucketboard.supervise.replicate import replicate
     from bucketboard.writer.event_file_writer import EventFileWriter
     from bucketboard.writer.summary_writer import SummaryWriter
 
@@ -44,10 +46,13 @@ __all__ = [
     "InvalidError",
     "Mark",
     "Position",
+    "PullReport",
     "SummaryWriter",
     "SyncReport",
     "UnavailableError",
+    "pull",
     "recover",
+    "replicate",
     "sync",
 ]
 
@@ -56,7 +61,10 @@ _LAZY = {
     "SummaryWriter": "bucketboard.writer.summary_writer",
     "Mark": "bucketboard.replication.position",
     "Position": "bucketboard.replication.position",
+    "PullReport": "bucketboard.fetch.pull",
+    "pull": "bucketboard.fetch.pull",
     "recover": "bucketboard.replication.recover",
+    "replicate": "bucketboard.supervise.replicate",
     "IncompleteError": "bucketboard.logdir.report",
     "SyncReport": "bucketboard.logdir.report",
     "sync": "bucketboard.logdir.once",

@@ -19,7 +19,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["recover"], ["doctor"], ["demo"]])
+@pytest.mark.parametrize(
+    "command", [[], ["serve"], ["run"], ["sync"], ["pull"], ["recover"], ["doctor"], ["demo"]]
+)
 def test_help_teaches_by_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main([*command, "-h"])
@@ -36,7 +38,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["no-such-command"], ["serve"], ["serve", "x", "--no-such-option"], ["demo", "--", "--x"]],
+    [
+        [],
+        ["no-such-command"],
+        ["serve"],
+        ["run", "s3://b"],
+        ["serve", "x", "--no-such-option"],
+        ["demo", "--", "--x"],
+    ],
 )
 def test_a_wrong_command_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:

@@ -9,24 +9,27 @@ import sys
 from collections.abc import Sequence
 
 from bucketboard import __version__
-from bucketboard.cli import demo, doctor, recover, serve, sync
+from bucketboard.cli import demo, doctor, pull, recover, run, serve, sync
 from bucketboard.errors import BucketboardError, InvalidError
 
 __all__ = ["main"]
 
-_COMMANDS = (serve, sync, recover, doctor, demo)
+_COMMANDS = (serve, run, sync, pull, recover, doctor, demo)
 _EXAMPLES = """\
 examples:
   bucketboard demo                        see it work on this machine, without an account
   bucketboard serve s3://bucket/exp       open TensorBoard on what is below exp
+  bucketboard run s3://bucket/exp --logdir runs -- python train.py
+                                          replicate what a training logs to a directory
   bucketboard sync runs s3://bucket/exp   replicate a log directory, once or with --watch
+  bucketboard pull s3://bucket/exp runs   bring what is below exp into a directory, and follow it
   bucketboard recover                     send what killed trainings left on this machine
   bucketboard doctor s3://bucket/exp      check what the bucket allows
 
 Run `bucketboard COMMAND -h` for more. Every setting of the bucket can also come from the AWS configuration,
 or from a variable such as BUCKETBOARD_ENDPOINT_URL.
 
-exit status: 0 done, 1 failed, 2 not possible as asked, 130 interrupted"""
+exit status: 0 done, 1 failed, 2 not possible as asked, 130 interrupted; of run: the command's"""
 _INTERRUPTED = 130
 
 
@@ -79,3 +82,4 @@ def _split(arguments: list[str]) -> tuple[list[str], bool, list[str]]:
 
 def _log_to_stderr() -> None:
     logging.basicConfig(format="bucketboard: %(message)s", level=logging.WARNING)
+    logging.getLogger("botocore").setLevel(logging.ERROR)  # warns in tracebacks of what we say in a sentence

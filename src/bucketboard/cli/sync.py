@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bucketboard.cli.progress import Bar, size
 from bucketboard.cli.settings import add_settings, given_settings
 from bucketboard.errors import InvalidError
+from bucketboard.logdir.report import QUIET
 
 if TYPE_CHECKING:
     from bucketboard.logdir.report import SyncEvent, SyncReport
@@ -124,7 +125,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    raise InvalidError("not possible yet")
+    from bucketboard.cli.pull import run_pull
+
+    for name in ("until_exit", "delete", "checksum", "append", "upload_every", "metadata"):
+        if getattr(options, name):
+            raise InvalidError(f"--{name.replace('_', '-')} is for the way to the bucket")
+    options.directory = options.target
+    options.interval = 5.0
+    options.include, options.exclude = options.include or [], options.exclude or []
+    options.jobs = options.jobs or 32
+    return run_pull(options)
 
 
 def _send(options: argparse.Namespace) -> int:
@@ -216,10 +226,12 @@ class _Output:
     def tell(self, event: SyncEvent) -> None:
         if self._json:
             print(json.dumps(event.as_dict()), flush=True)
-        elif event.kind not in ("sent", "would send", "deleted", "would delete"):
-            self.bar.write(": ".join(part for part in (event.kind, event.path, event.message) if part))
+            return
+        path = event.path if event.path.isprintable() else ascii(event.path)
+        if event.kind not in QUIET:
+            self.bar.write(": ".join(part for part in (event.kind, path, event.message) if part))
         elif self._verbose:
-            self.bar.write(f"{event.kind}: {event.path}" + (f" ({size(event.bytes)})" if event.bytes else ""))
+            self.bar.write(f"{event.kind}: {path}" + (f" ({size(event.bytes)})" if event.bytes else ""))
 
     def conclude(self, report: SyncReport) -> None:
         if self._json:

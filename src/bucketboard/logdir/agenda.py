@@ -12,11 +12,14 @@ from bucketboard.logdir.follower import Follower
 from bucketboard.logdir.options import SyncOptions
 from bucketboard.logdir.pace import Backoff
 from bucketboard.logdir.tree import Found
+from bucketboard.replication.plan import MAX_TAIL
+from bucketboard.replication.replica import PARTS_AT_ONCE
 
 __all__ = ["NEVER", "Agenda", "Entry"]
 
 NEVER = float("inf")
 _WHOLE_EVERY = 3600.0
+_MOST_WEIGHT = 256 << 20
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +32,8 @@ class Entry:
     changed_at: float
     due: float = NEVER
     busy: bool = False
+    taken: int = 0
+    """Its weight when it became busy."""
     done: bool = False
     """Whether the final pass is through with it."""
     last_start: float = float("-inf")
@@ -45,6 +50,11 @@ class Entry:
     def events(self) -> bool:
         """Whether it is an event file."""
         return is_event_file(self.found.path)
+
+    @property
+    def weight(self) -> int:
+        """The most bytes of it that sending holds in memory at once."""
+        return min(self.found.size, PARTS_AT_ONCE * MAX_TAIL)
 
     def due_after_change(self, options: SyncOptions, now: float) -> float:
         """When what is new should go up while the directory is followed."""
@@ -72,6 +82,7 @@ class Agenda:
         self._heap: list[tuple[float, bool, str]] = []
         self._busy_lanes: set[str] = set()
         self._held: dict[str, list[Entry]] = {}
+        self._weight = 0
 
     def plan(self, entry: Entry, due: float) -> None:
         """The next pass over a file is due then, whatever was planned before."""
@@ -80,9 +91,13 @@ class Agenda:
             heapq.heappush(self._heap, (due, not entry.events, entry.path))
 
     def next_due(self) -> float:
-        """When the next pass is due."""
+        """When the next pass is due; never, while there is no room for what it holds in memory."""
         self._drop_outdated()
-        return self._heap[0][0] if self._heap else NEVER
+        if not self._heap:
+            return NEVER
+        due, _, path = self._heap[0]
+        fits = not self._weight or self._weight + self.entries[path].weight <= _MOST_WEIGHT
+        return due if fits else NEVER
 
     def take(self, now: float) -> Entry | None:
         """The next file whose pass is due, now busy until it is released; None if there is none."""
@@ -95,12 +110,15 @@ class Agenda:
             if lane:
                 self._busy_lanes.add(lane)
             entry.busy, entry.due = True, NEVER
+            entry.taken = entry.weight
+            self._weight += entry.taken
             return entry
         return None
 
     def release(self, entry: Entry) -> None:
         """Its pass is over; what was planned meanwhile holds."""
         entry.busy = False
+        self._weight -= entry.taken
         lane = self._lane(entry)
         self._busy_lanes.discard(lane)
         freed: list[Entry] = [*self._held.pop(lane, []), entry]

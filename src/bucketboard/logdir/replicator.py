@@ -21,6 +21,7 @@ from bucketboard.errors import (
     Reason,
     UnavailableError,
 )
+from bucketboard.logdir.account import Account
 from bucketboard.logdir.agenda import NEVER, Agenda, Entry
 from bucketboard.logdir.cache import Cache, Row, default_path
 from bucketboard.logdir.follower import CANT_LIST_UPLOADS, Follower, Outcome
@@ -49,6 +50,10 @@ _SCAN_SHARE = 50
 """Scans take at most one part in so many of the time."""
 _SCAN_SOON = 0.3
 _UNSTEADY_TRIES = 5
+_EVERYWHERE = (Reason.IDENTITY, Reason.NO_SUCH_BUCKET)
+"""Reasons why what failed for one file fails for all."""
+_UNAVAILABLE = (Reason.OTHER, Reason.OUTCOME_UNKNOWN)
+"""The same, of something that may work later."""
 _UNSEEN = ObjectInfo("", 0, "")
 
 
@@ -72,20 +77,19 @@ class Replicator:
     ) -> None:
         self._options = options or SyncOptions()
         settings = settings or Settings.resolve()
+        self._account = Account(report, dry_run=self._options.dry_run)
         self._root = Path(directory)
         self._url = url
         open_bucket = fast_bucket if fast else Bucket
         self._bucket = open_bucket(url.bucket, settings)
         self._target = Target(self._bucket, url.prefix, user=dict(self._options.metadata))
         self._can = capabilities_of(self._bucket)
-        self._tree = Tree(self._root, self._options.filter, self._refuse, key_bytes=len(url.prefix.encode()))
+        self._tree = Tree(
+            self._root, self._options.filter, self._account.refused, key_bytes=len(url.prefix.encode())
+        )
         identity = (os.path.realpath(self._root), settings.endpoint() or "", str(url))
         self._cache = Cache(self._options.cache or default_path(*identity))
         self._agenda = Agenda()
-        self._tell = report
-        self._report = SyncReport()
-        self._sent: set[str] = set()
-        self._told: set[tuple[str, str]] = set()
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._senders = Workers(self._options.jobs, "bucketboard-send")
         self._lookers = Workers(2, "bucketboard-look")
@@ -130,7 +134,7 @@ class Replicator:
         while self._thread is not None and self._thread.is_alive():
             self._thread.join(0.5)  # in pieces, so that Ctrl-C gets through
         self._close()
-        return self._report
+        return self._account.report
 
     def stop(self) -> None:
         """End at once; what was being sent is resumed by a later replication."""
@@ -149,7 +153,7 @@ class Replicator:
         """How far it is with what is not known to be in the bucket already."""
         files = size = total_files = total = 0
         for entry in self._agenda:
-            if entry.path not in self._sent and entry.due == NEVER and not entry.busy:
+            if entry.path not in self._account.sent and entry.due == NEVER and not entry.busy:
                 continue
             total_files += 1
             total += entry.found.size
@@ -175,10 +179,10 @@ class Replicator:
         self._senders.close()
         self._lookers.close()
         self._cache.close()
-        meter = self._bucket.meter
-        self._report.bytes, self._report.requests = meter.bytes_sent, meter.requests
-        self._report.seconds = time.monotonic() - self._began
-        self._report.files = len(self._sent)
+        report, meter = self._account.report, self._bucket.meter
+        report.bytes, report.requests = meter.bytes_sent, meter.requests
+        report.seconds = time.monotonic() - self._began
+        report.files = len(self._account.sent)
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -225,24 +229,9 @@ class Replicator:
     def _give_up(self, error: BucketboardError) -> None:
         left = [entry for entry in self._agenda if not entry.done]
         for entry in left:
-            self._fail(entry.path, entry.error or error)
+            self._account.failed(entry.path, entry.error or error)
         if not left:
-            self._fail("", error)
-
-    def _fail(self, path: str, error: BucketboardError) -> None:
-        self._report.failed.append((path, str(error)))
-        self._tell(SyncEvent("failed", path, str(error)))
-
-    def _tell_once(self, kind: str, path: str, message: str) -> bool:
-        if (path, message) in self._told:
-            return False
-        self._told.add((path, message))
-        self._tell(SyncEvent(kind, path, message))
-        return True
-
-    def _refuse(self, path: str, why: str) -> None:
-        if self._tell_once("refused", path, why):
-            self._report.refused.append((path, why))
+            self._account.failed("", error)
 
     # The bucket, looked at once.
 
@@ -283,7 +272,7 @@ class Replicator:
 
     def _not_listed(self, error: BucketboardError) -> None:
         self._error = error
-        self._tell_once("retry", "", str(error))
+        self._account.once("retry", "", str(error))
 
     # The directory, looked at over and over.
 
@@ -305,9 +294,9 @@ class Replicator:
         for each in found.values():
             self._saw(each, now)
         for path, why in missed.items():
-            self._tell_once("refused", path, why)
+            self._account.once("refused", path, why)
             if final:
-                self._report.failed.append((path, why))
+                self._account.failed(path, why)
         if not missed:
             self._forget_missing(found)
         if self._live and not final:
@@ -337,7 +326,7 @@ class Replicator:
 
     def _unwatched(self, why: str) -> None:
         self._polling, self._watcher = True, None
-        self._tell_once(
+        self._account.once(
             "polling", "", f"the system does not tell of changes, so scans alone find them: {why}"
         )
 
@@ -374,7 +363,7 @@ class Replicator:
 
     def _done(self, entry: Entry) -> None:
         entry.done, entry.error = True, None
-        self._report.unchanged += entry.path not in self._sent
+        self._account.done(entry.path)
 
     def _new_entry(self, found: Found, now: float) -> Entry:
         row = self._cache.rows.get(found.path)
@@ -442,15 +431,12 @@ class Replicator:
         entry.last_duration, entry.error = took, None
         entry.backoff.succeeded()
         self._outage.succeeded()
-        self._proven = True
+        self._proven = self._proven or outcome.sent or outcome.complete
+        self._error = None
         self._last_success = now
-        if outcome.sent:
-            self._note(entry.path, outcome)
-        damaged = outcome.damage if outcome.complete else ""
-        if damaged and self._tell_once("damaged", entry.path, damaged):
-            self._report.damaged.append((entry.path, damaged))
+        self._account.passed(entry.path, outcome)
         if why := entry.follower.whole:
-            self._tell_once("whole", "", f"files are sent whole, at most hourly and at the end: {why}")
+            self._account.once("whole", "", f"files are sent whole, at most hourly and at the end: {why}")
         if final:
             self._done(entry)
         elif self._final:
@@ -460,26 +446,18 @@ class Replicator:
         elif not outcome.complete:
             self._agenda.plan(entry, entry.changed_at + self._options.torn_after)
 
-    def _note(self, path: str, outcome: Outcome) -> None:
-        would = "would " if self._options.dry_run else ""
-        self._sent.add(path)
-        if outcome.replaced:
-            self._report.replaced.append((path, outcome.replaced))
-            kind = "would replace" if would else "replaced"
-            self._tell(SyncEvent(kind, path, outcome.replaced, outcome.bytes))
-        else:
-            self._tell(SyncEvent("would send" if would else "sent", path, bytes=outcome.bytes))
-
     def _unsteady(self, entry: Entry, change: LogChanged, now: float) -> None:
         """The file changed while it was read: look at it again, but not for ever."""
         entry.backoff.failed(now)
-        self._report.retries += 1
+        self._account.report.retries += 1
         found = self._tree.look(entry.path)
         if found is not None:
             entry.found = found
         if self._final and entry.backoff.failures >= _UNSTEADY_TRIES:
             entry.done = True
-            self._fail(entry.path, UnavailableError(f"{change}", hint="sync again when it has settled"))
+            self._account.failed(
+                entry.path, UnavailableError(f"{change}", hint="sync again when it has settled")
+            )
         elif self._final and not (self._root / entry.path).exists():
             self._agenda.remove(entry.path)
         else:
@@ -487,21 +465,20 @@ class Replicator:
 
     def _failed(self, entry: Entry, error: BucketboardError, now: float) -> None:
         entry.error = error
-        self._report.retries += 1
+        self._account.report.retries += 1
         hopeless = isinstance(error, InvalidError | FencedError | CorruptDataError)
-        if hopeless and error.reason in (Reason.IDENTITY, Reason.NO_SUCH_BUCKET):
+        everywhere = error.reason in _EVERYWHERE or (not hopeless and error.reason in _UNAVAILABLE)
+        if everywhere:
             self._error = error
-        if hopeless and self._final:
-            entry.done = True
-            self._fail(entry.path, error)
-            return
-        self._tell_once("retry", entry.path, str(error))
-        if not hopeless and error.reason in (Reason.OTHER, Reason.OUTCOME_UNKNOWN):
             self._outage.failed(now)
-            self._agenda.plan(entry, now)
         else:
             entry.backoff.failed(now)
-            self._agenda.plan(entry, NEVER if isinstance(error, FencedError) else entry.backoff.until)
+        if hopeless and self._final:
+            entry.done = True
+            self._account.failed(entry.path, error)
+            return
+        self._account.once("retry", entry.path, str(error))
+        self._agenda.plan(entry, NEVER if isinstance(error, FencedError) else entry.backoff.until)
 
     # Deleting.
 
@@ -509,10 +486,12 @@ class Replicator:
         if not self._options.delete or self._blind:
             return
         if self._tree.missed:
-            self._refuse("", "nothing is deleted in the bucket, because not all of the directory can be read")
+            self._account.refused(
+                "", "nothing is deleted in the bucket, because not all of the directory can be read"
+            )
             return
         wanted = self._options.filter
-        stored = {*(self._listing or ()), *self._sent}
+        stored = {*(self._listing or ()), *self._account.sent}
         self._delete(sorted(path for path in stored if wanted(path) and path not in self._agenda.entries))
 
     def _delete(self, paths: list[str]) -> None:
@@ -520,19 +499,16 @@ class Replicator:
             return
         if self._options.dry_run:
             for path in paths:
-                self._tell(SyncEvent("would delete", path))
-            self._report.deleted += len(paths)
+                self._account.deleted(path)
             return
         try:
             refused = dict(self._bucket.delete_many([f"{self._url.prefix}{path}" for path in paths]))
         except BucketboardError as error:
-            self._fail("", error)
+            self._account.failed("", error)
             return
         for path in paths:
             if why := refused.get(f"{self._url.prefix}{path}"):
-                self._fail(path, InvalidError(f"DeleteObjects: {why}"))
+                self._account.failed(path, InvalidError(f"DeleteObjects: {why}"))
                 continue
-            self._report.deleted += 1
             (self._listing or {}).pop(path, None)
-            self._sent.discard(path)
-            self._tell(SyncEvent("deleted", path))
+            self._account.deleted(path)

@@ -8,7 +8,10 @@ from typing import Any
 
 from bucketboard.errors import UnavailableError
 
-__all__ = ["IncompleteError", "Progress", "SyncEvent", "SyncReport"]
+__all__ = ["QUIET", "IncompleteError", "Progress", "SyncEvent", "SyncReport"]
+
+QUIET = frozenset({"sent", "would send", "deleted", "would delete"})
+"""Kinds of events that go without saying."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,14 @@ class SyncReport:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {**dataclasses.asdict(self), "complete": self.complete}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> SyncReport:
+        """What `as_dict` gave, after a way through JSON."""
+        report = cls(**{entry.name: values[entry.name] for entry in dataclasses.fields(cls)})
+        for name in ("replaced", "damaged", "refused", "failed"):
+            setattr(report, name, [(path, message) for path, message in getattr(report, name)])
+        return report
 
 
 class IncompleteError(UnavailableError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 from bucketboard.errors import BucketboardError, CorruptDataError
 from bucketboard.replication.log import EventLog, LogFile, State
 from bucketboard.replication.options import Options
-from bucketboard.replication.spool import Header, SpoolStorage, default_directories, entries
+from bucketboard.replication.spool import Header, SpoolStorage, default_directories, entries, remove_finished
 from bucketboard.replication.uploader import Sidecar, Target, Uploader
 from bucketboard.store.bucket import Bucket
 from bucketboard.store.settings import Settings
@@ -40,6 +41,7 @@ def recover(
     *,
     dry_run: bool = False,
     wait: float = 60.0,
+    within: float = float("inf"),
     on_result: Callable[[Recovered], None] = lambda result: None,
     **settings: Any,
 ) -> list[Recovered]:
@@ -51,6 +53,7 @@ def recover(
         spool: the directory; None: wherever the user's writers spool by default.
         dry_run: only say what is there.
         wait: seconds to try each dead writer's log.
+        within: seconds for all of them together.
         on_result: called for each file when it is done.
         settings: fields of `Settings` that differ from what the writer was given, such as ``profile``.
     """
@@ -60,8 +63,10 @@ def recover(
         results.append(result)
         on_result(result)
 
+    deadline = time.monotonic() + within
+    directories = [Path(spool)] if spool is not None else default_directories()
     taken: dict[str, list[SpoolStorage]] = {}
-    for path in _paths([Path(spool)] if spool is not None else default_directories()):
+    for path in _paths(directories):
         try:
             storage = SpoolStorage.take(path)
         except CorruptDataError as error:
@@ -73,8 +78,12 @@ def recover(
             done(_result(path, "held"))
     for storages in taken.values():
         storages.sort(key=lambda storage: storage.header.sequence)
-        for result in _DeadWriter(storages, settings).send(dry_run, wait):
+        left = max(0.0, min(wait, deadline - time.monotonic()))
+        for result in _DeadWriter(storages, settings).send(dry_run, left):
             done(result)
+    if not dry_run:
+        for directory in directories:
+            remove_finished(directory)
     return results
 
 

@@ -25,10 +25,11 @@ from bucketboard.replication.position import Boundary
 from bucketboard.store.bucket import Bucket, Content, ObjectInfo, Part
 from bucketboard.store.capabilities import FALSE_ETAG, Capabilities
 
-__all__ = ["LogChanged", "NameTaken", "ObjectGone", "Replica", "RunNames", "SegmentsNeeded"]
+__all__ = ["PARTS_AT_ONCE", "LogChanged", "NameTaken", "ObjectGone", "Replica", "RunNames", "SegmentsNeeded"]
 
 CONTENT_TYPE = "application/octet-stream"
-_PARTS_AT_ONCE = 4
+PARTS_AT_ONCE = 4
+"""Parts of one object that are copied or sent side by side."""
 _CLOCK_STEP = timedelta(seconds=1)
 """How coarsely S3 tells times."""
 _REFUSALS = (Reason.PRECONDITION, Reason.CONFLICT, Reason.NOT_FOUND, Reason.NO_SUCH_UPLOAD)
@@ -46,7 +47,7 @@ def _side_by_side(action: Callable[[_In], _Out], items: Iterable[_In]) -> list[_
         running: deque[Future[_Out]] = deque()
         for item in items:
             if pool is None:
-                pool = stack.enter_context(ThreadPoolExecutor(_PARTS_AT_ONCE))
+                pool = stack.enter_context(ThreadPoolExecutor(PARTS_AT_ONCE))
             try:
                 running.append(pool.submit(action, item))
             except RuntimeError:  # the interpreter is ending, and starts no more threads
@@ -54,7 +55,7 @@ def _side_by_side(action: Callable[[_In], _Out], items: Iterable[_In]) -> list[_
                 running.clear()
                 results.append(action(item))
                 continue
-            if len(running) == _PARTS_AT_ONCE:
+            if len(running) == PARTS_AT_ONCE:
                 results.append(running.popleft().result())
         return results + [future.result() for future in running]
 

@@ -23,11 +23,22 @@ from typing import Any
 from bucketboard.errors import CorruptDataError, InvalidError
 from bucketboard.replication.storage import FileStorage
 
-__all__ = ["Header", "SpoolStorage", "default_directories", "entries", "on_network", "prepare_directory"]
+__all__ = [
+    "RUN_PREFIX",
+    "Header",
+    "SpoolStorage",
+    "default_directories",
+    "entries",
+    "on_network",
+    "prepare_directory",
+    "remove_finished",
+]
 
 FORMAT = 1
 DATA_SUFFIX = ".tfevents"
 HEADER_SUFFIX = ".json"
+RUN_PREFIX = "run-"
+"""Begins the name of a spool in a spool: that of one supervised command."""
 _ORPHAN_SECONDS = 60
 _NETWORK_TYPES = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "9p", "afs", "fuse.", "wekafs")
 _OCTAL = re.compile(r"\\([0-7]{3})")  # how the mount table writes spaces and the like
@@ -104,7 +115,12 @@ class SpoolStorage(FileStorage):
         Raises:
             OSError: the directory can't be written.
         """
-        storage = cls(directory / f"{header.log_id}{DATA_SUFFIX}", header, exclusive=True)
+        path = directory / f"{header.log_id}{DATA_SUFFIX}"
+        try:
+            storage = cls(path, header, exclusive=True)
+        except FileNotFoundError:  # an empty directory may have been tidied away
+            directory.mkdir(mode=0o700, exist_ok=True)
+            storage = cls(path, header, exclusive=True)
         try:
             storage._save()
         except OSError:
@@ -168,10 +184,26 @@ def _remove_orphan(path: Path) -> None:
 
 
 def entries(directory: Path) -> Iterator[Path]:
-    """The data files of a spool directory, also those that are gone but for their header; oldest first."""
+    """The data files of a spool directory, and of those of supervised commands in it.
+
+    Also those that are gone but for their header.
+    """
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         names = {path.stem for path in directory.iterdir() if path.suffix in (DATA_SUFFIX, HEADER_SUFFIX)}
         yield from sorted(directory / f"{name}{DATA_SUFFIX}" for name in names)
+    for run in _of_runs(directory):
+        yield from entries(run)
+
+
+def _of_runs(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.glob(f"{RUN_PREFIX}*") if path.is_dir())
+
+
+def remove_finished(directory: Path) -> None:
+    """Remove what supervised commands left empty in a spool directory."""
+    for run in _of_runs(directory):
+        with contextlib.suppress(OSError):
+            run.rmdir()
 
 
 def default_directory() -> Path:

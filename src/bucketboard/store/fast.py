@@ -191,8 +191,7 @@ class FastBucket(Bucket):
 
     def _native_pieces(self, result: Any, key: str) -> Iterator[bytes]:
         try:
-            for piece in result.stream(min_chunk_size=CHUNK):
-                yield bytes(piece)
+            yield from result.stream(min_chunk_size=CHUNK)
         except Exception as error:
             raise translate_native(error, "GetObject", self.name, key, self._url()) from error
 

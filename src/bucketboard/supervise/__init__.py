@@ -1,0 +1,1 @@
+"""Replication beside a training: a command under supervision, a process behind a ``with`` block."""
