@@ -128,6 +128,8 @@ class Replicator:
             self._last_success = time.monotonic()
             self._deadline = NEVER if timeout is None else time.monotonic() + timeout
             self._outage.until = self._scan_due = float("-inf")
+            for entry in self._agenda:
+                entry.backoff.succeeded()  # each is tried as often as if it were seen now
 
         self._inbox.put(begin)
         self._launch()
@@ -299,16 +301,22 @@ class Replicator:
                 self._account.failed(path, why)
         if not missed:
             self._forget_missing(found)
+        elif final:
+            for entry in self._agenda:
+                if entry.path not in found:  # gone, or in what was missed: there is nothing to wait for
+                    self._agenda.remove(entry.path)
         if self._live and not final:
             self._watch()
 
     def _forget_missing(self, found: dict[str, Found]) -> None:
         """Files that were there: forget them, and if asked delete their objects, when they miss twice."""
         missing = {entry.path for entry in self._agenda if entry.path not in found}
+        there = self._root.is_dir()
         for path in missing:
             self._agenda.remove(path)
-            self._cache.remove(path)
-        if self._options.delete and self._live:
+            if there:
+                self._cache.remove(path)
+        if self._options.delete and self._live and there:
             self._delete(sorted(self._gone - found.keys()))
             self._gone = missing
 
@@ -488,6 +496,11 @@ class Replicator:
         if self._tree.missed:
             self._account.refused(
                 "", "nothing is deleted in the bucket, because not all of the directory can be read"
+            )
+            return
+        if not self._root.is_dir():  # not mounted, or not begun: that is no wish to lose all of it
+            self._account.refused(
+                "", "nothing is deleted in the bucket, because there is no such directory"
             )
             return
         wanted = self._options.filter
