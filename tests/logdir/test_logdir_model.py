@@ -315,6 +315,18 @@ class SyncMachine(RuleBasedStateMachine):
         before, until = self.proxy.counts, time.monotonic() + 0.3
         wait_for(lambda: self.proxy.counts != before or time.monotonic() > until, "it does something")
 
+    @precondition(lambda self: self.live is None)
+    @rule(path=st.sampled_from([E1, E3]), kind=TRANSIENT, operation=st.sampled_from(["PutObject", None]))
+    def grows_through_a_fault(self, path: str, kind: FaultKind, operation: str | None) -> None:
+        """What comes before a failure, while it lasts and after it, in one process."""
+        self.start()
+        for number in range(4):
+            if number == 1:
+                self.proxy.inject(Fault(kind, operation, times=1))
+            self.write(path, frame(b"grows %d" % number), "ab")
+            self.wait_a_little()
+        self.finish()
+
     @precondition(lambda self: self.live is not None)
     @rule()
     def finish(self) -> None:

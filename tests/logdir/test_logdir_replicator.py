@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bucketboard.events.record import frame
 from bucketboard.logdir.options import SyncOptions
 from bucketboard.logdir.replicator import Replicator
 from bucketboard.store.settings import Settings
@@ -191,3 +192,34 @@ def test_failures_of_before_do_not_count_at_the_end(
     replicator._tree.scan = changed_since  # type: ignore[method-assign]
     report = replicator.finish()
     assert report.complete, report.failed
+
+
+@moto_too
+def test_a_pass_before_the_last_look_is_not_the_last(
+    make: Make, directory: Path, bucket: tuple[Any, str], keys: Callable[[], list[str]]
+) -> None:
+    """One may come due between the end of the following and the look at what is there at the end."""
+    path = directory / "events.out.tfevents.1"
+    path.write_bytes(frame(b"one"))
+    replicator = make()
+    replicator._polling = True  # nobody else tells of the change
+    replicator.start()
+    wait_for(lambda: keys() != [] or replicator._agenda.entries != {})
+    scan = replicator._tree.scan
+
+    def slowly() -> Any:
+        if replicator._final:
+            path.write_bytes(frame(b"one") + frame(b"two"))
+            [entry] = list(replicator._agenda)
+            wait_for(lambda: not entry.busy)
+            before = entry.last_start
+            replicator._inbox.put(lambda: replicator._agenda.plan(entry, time.monotonic()))
+            wait_for(lambda: entry.last_start > before and not entry.busy)
+        return scan()
+
+    replicator._tree.scan = slowly  # type: ignore[method-assign]
+    report = replicator.finish()
+    assert report.complete, report.failed
+    client, name = bucket
+    body = client.get_object(Bucket=name, Key=keys()[0])["Body"].read()
+    assert body == frame(b"one") + frame(b"two")

@@ -394,10 +394,11 @@ class Replicator:
         if self._listing is None or now < self._outage.until:
             return
         while self._busy < self._room and (entry := self._agenda.take(now)) is not None:
-            as_it_is = self._final or (entry.events and now - entry.changed_at >= self._options.torn_after)
+            final = self._final and self._scanned_finally  # before, the file may have grown unseen
+            as_it_is = final or (entry.events and now - entry.changed_at >= self._options.torn_after)
             self._busy += 1
             entry.last_start = now
-            self._senders.submit(partial(self._advance, entry, entry.found, as_it_is, self._final))
+            self._senders.submit(partial(self._advance, entry, entry.found, as_it_is, final))
 
     def _advance(self, entry: Entry, found: Found, as_it_is: bool, final: bool) -> None:
         """In a thread that sends."""
@@ -448,7 +449,8 @@ class Replicator:
         if final:
             self._done(entry)
         elif self._final:
-            self._agenda.plan(entry, now)
+            if self._scanned_finally:  # else the scan plans it
+                self._agenda.plan(entry, now)
         elif entry.found != found:
             self._agenda.plan(entry, entry.due_after_change(self._options, now))
         elif not outcome.complete:
@@ -499,9 +501,7 @@ class Replicator:
             )
             return
         if not self._root.is_dir():  # not mounted, or not begun: that is no wish to lose all of it
-            self._account.refused(
-                "", "nothing is deleted in the bucket, because there is no such directory"
-            )
+            self._account.refused("", "nothing is deleted in the bucket, because there is no such directory")
             return
         wanted = self._options.filter
         stored = {*(self._listing or ()), *self._account.sent}
