@@ -130,6 +130,8 @@ class Replicator:
             self._last_success = time.monotonic()
             self._deadline = NEVER if timeout is None else time.monotonic() + timeout
             self._outage.until = self._scan_due = float("-inf")
+            for entry in self._agenda:
+                entry.backoff.succeeded()  # each is tried as often as if it were seen now
 
         self._inbox.put(begin)
         self._hurry.set()
@@ -170,9 +172,10 @@ class Replicator:
 
     def _launch(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="bucketboard.supervise", daemon=True)
+            thread = threading.Thread(target=self._run, name="bucketboard-sync", daemon=True)
             self._lookers.submit(self._list)
-            self._thread.start()
+            thread.start()
+            self._thread = thread  # now that it may be waited for
 
     def _close(self) -> None:
         self._stopped.set()
@@ -304,16 +307,22 @@ class Replicator:
                 self._account.failed(path, why)
         if not missed:
             self._forget_missing(found)
+        elif final:
+            for entry in self._agenda:
+                if entry.path not in found:  # gone, or in what was missed: there is nothing to wait for
+                    self._agenda.remove(entry.path)
         if self._live and not final:
             self._watch()
 
     def _forget_missing(self, found: dict[str, Found]) -> None:
         """Files that were there: forget them, and if asked delete their objects, when they miss twice."""
         missing = {entry.path for entry in self._agenda if entry.path not in found}
+        there = self._root.is_dir()
         for path in missing:
             self._agenda.remove(path)
-            self._cache.remove(path)
-        if self._options.delete and self._live:
+            if there:
+                self._cache.remove(path)
+        if self._options.delete and self._live and there:
             self._delete(sorted(self._gone - found.keys()))
             self._gone = missing
 
@@ -391,10 +400,11 @@ class Replicator:
         if self._listing is None or now < self._outage.until:
             return
         while self._busy < self._room and (entry := self._agenda.take(now)) is not None:
-            as_it_is = self._final or (entry.events and now - entry.changed_at >= self._options.torn_after)
+            final = self._final and self._scanned_finally  # before, the file may have grown unseen
+            as_it_is = final or (entry.events and now - entry.changed_at >= self._options.torn_after)
             self._busy += 1
             entry.last_start = now
-            self._senders.submit(partial(self._advance, entry, entry.found, as_it_is, self._final))
+            self._senders.submit(partial(self._advance, entry, entry.found, as_it_is, final))
 
     def _advance(self, entry: Entry, found: Found, as_it_is: bool, final: bool) -> None:
         """In a thread that sends."""
@@ -445,7 +455,8 @@ class Replicator:
         if final:
             self._done(entry)
         elif self._final:
-            self._agenda.plan(entry, now)
+            if self._scanned_finally:  # else the scan plans it
+                self._agenda.plan(entry, now)
         elif entry.found != found:
             self._agenda.plan(entry, entry.due_after_change(self._options, now))
         elif not outcome.complete:
@@ -494,6 +505,9 @@ class Replicator:
             self._account.refused(
                 "", "nothing is deleted in the bucket, because not all of the directory can be read"
             )
+            return
+        if not self._root.is_dir():  # not mounted, or not begun: that is no wish to lose all of it
+            self._account.refused("", "nothing is deleted in the bucket, because there is no such directory")
             return
         wanted = self._options.filter
         stored = {*(self._listing or ()), *self._account.sent}

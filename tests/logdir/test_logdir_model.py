@@ -1,0 +1,388 @@
+"""A directory, a bucket and everything that can happen to them, in any order: after a sync they are equal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from bucketboard.events.record import crc32c, frame
+from bucketboard.logdir import pace, replicator
+from bucketboard.logdir.options import SyncOptions
+from bucketboard.logdir.replicator import Replicator
+from bucketboard.logdir.report import SyncReport
+from bucketboard.replication.metadata import ObjectMetadata
+from bucketboard.store.settings import Settings
+from bucketboard.store.url import S3Url
+from bucketboard.testing import Fault, FaultKind, FaultProxy, Server
+
+E1, E2, E3 = "run/events.out.tfevents.1", "run/events.out.tfevents.2", "events.out.tfevents.1"
+PATHS = [E1, E2, E3, "run/config.json", "weights.bin"]
+OUT = ".bucketboard/index"
+PATH = st.sampled_from(PATHS)
+PAYLOADS = st.lists(st.binary(max_size=30), max_size=4)
+TRANSIENT = st.sampled_from([FaultKind.LOST_REPLY, FaultKind.STATUS, FaultKind.RESET, FaultKind.TRUNCATE])
+LARGE = (5 << 20) + 1000
+THREADS = ("bucketboard-send", "bucketboard-look", "bucketboard-sync")
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, what
+        threading.Event().wait(0.002)
+
+
+def threads_at_work() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name in THREADS]
+
+
+class SyncMachine(RuleBasedStateMachine):
+    """Files change, processes are killed, servers fail, others write: what a sync leaves must be right."""
+
+    proxy: FaultProxy
+    client: Any
+    base: Path
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.id = uuid4().hex
+        self.bucket = f"model-{self.id}"
+        self.root = self.base / self.id / "runs"
+        self.root.mkdir(parents=True)
+        self.cache = self.base / self.id / "cache"
+        self.client.create_bucket(Bucket=self.bucket)
+        self.live: Replicator | None = None
+        self.aged = 0
+        self.changed: set[str] = set()
+        """Paths whose file or object was not only appended to since they were seen to be equal."""
+
+    def teardown(self) -> None:
+        if self.live is not None:
+            self.live.stop()
+        self.proxy.clear()
+        wait_for(lambda: not threads_at_work(), "threads end")
+        shutil.rmtree(self.base / self.id)
+        for key in self.objects():
+            self.client.delete_object(Bucket=self.bucket, Key=key)
+
+    # What is there.
+
+    def files(self) -> dict[str, bytes]:
+        return {
+            path.relative_to(self.root).as_posix(): path.read_bytes()
+            for path in self.root.rglob("*")
+            if path.is_file()
+        }
+
+    def objects(self) -> dict[str, tuple[bytes, ObjectMetadata | None]]:
+        found = {}
+        for each in self.client.list_objects_v2(Bucket=self.bucket).get("Contents", ()):
+            answer = self.client.get_object(Bucket=self.bucket, Key=each["Key"])
+            metadata = ObjectMetadata.parse({name.lower(): text for name, text in answer["Metadata"].items()})
+            found[each["Key"]] = (answer["Body"].read(), metadata)
+        return found
+
+    def check(self, report: SyncReport, *, deleted: bool) -> None:
+        assert report.complete, report.failed
+        assert {path for path, _ in report.replaced} <= self.changed
+        self.changed.clear()
+        files = {path: data for path, data in self.files().items() if path != OUT}
+        objects = self.objects()
+        for path, data in files.items():
+            body, metadata = objects[f"exp/{path}"]
+            assert body == data, path
+            if metadata is not None:
+                assert (metadata.length, metadata.crc32c) == (len(data), crc32c(data))
+        for body, metadata in objects.values():
+            if metadata is not None:
+                assert (metadata.length, metadata.crc32c) == (len(body), crc32c(body))
+        assert f"exp/{OUT}" not in objects
+        assert objects["other/object"][0] == b"not ours"
+        if deleted:
+            assert {key for key in objects if key.startswith("exp/")} == {f"exp/{path}" for path in files}
+        uploads = self.client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", ())
+        assert [each["Key"] for each in uploads] == []
+
+    def replicator(self, **options: Any) -> Replicator:
+        return Replicator(
+            self.root,
+            S3Url.parse(f"s3://{self.bucket}/exp"),
+            SyncOptions(cache=self.cache, upload_every=0.02, settle=0.02, **options),
+            Settings(endpoint_url=self.proxy.url),
+        )
+
+    def synced(self, **options: Any) -> SyncReport:
+        report = self.replicator(**options).finish()
+        wait_for(lambda: not threads_at_work(), "threads end")
+        return report
+
+    def second_sync_asks_for_a_listing_only(self) -> None:
+        before = self.proxy.counts
+        report = self.synced()
+        counts = self.proxy.counts - before
+        assert counts.requests == {"ListObjectsV2": 1}
+        assert counts.total.bytes_sent == 0
+        assert (report.files, report.bytes, report.complete) == (0, 0, True)
+
+    # What happens to files.
+
+    @initialize()
+    def begin(self) -> None:
+        self.write(OUT, b"takes no part")
+        self.client.put_object(Bucket=self.bucket, Key="other/object", Body=b"not ours")
+
+    def write(self, path: str, data: bytes, mode: str = "wb") -> None:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        with open(self.root / path, mode) as file:
+            file.write(data)
+
+    @rule(path=PATH, payloads=PAYLOADS)
+    def append(self, path: str, payloads: list[bytes]) -> None:
+        self.write(path, b"".join(map(frame, payloads)), "ab")
+
+    @rule(path=PATH, data=st.binary(min_size=1, max_size=20))
+    def tear(self, path: str, data: bytes) -> None:
+        self.write(path, frame(data)[: -(len(data) % 15 + 1)], "ab")
+
+    @rule(path=PATH, payload=st.binary(max_size=20), cut=st.integers(1, 17))
+    def tear_then_complete(self, path: str, payload: bytes, cut: int) -> None:
+        record = frame(payload)
+        self.write(path, record[:cut], "ab")
+        if self.live is None:
+            self.synced()
+        self.write(path, record[cut:], "ab")
+
+    @precondition(lambda self: sum(map(len, self.files().values())) < LARGE)
+    @rule(path=st.sampled_from([E1, "weights.bin"]))
+    def grow_large(self, path: str) -> None:
+        self.write(path, frame(os.urandom(LARGE)), "ab")
+
+    @rule(path=PATH, payloads=PAYLOADS, in_place=st.booleans())
+    def replace(self, path: str, payloads: list[bytes], in_place: bool) -> None:
+        data = b"".join(map(frame, payloads))
+        self.changed.add(path)
+        if in_place:
+            self.write(path, data)
+        else:
+            (self.base / self.id / "new").write_bytes(data)
+            (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.base / self.id / "new").replace(self.root / path)
+
+    @rule(path=PATH, at=st.integers(0, 80), value=st.integers(0, 255))
+    def damage(self, path: str, at: int, value: int) -> None:
+        self.changed.add(path)
+        with contextlib.suppress(FileNotFoundError), open(self.root / path, "r+b") as file:
+            if at < os.fstat(file.fileno()).st_size:
+                file.seek(at)
+                file.write(bytes([value]))
+
+    @rule(path=PATH, length=st.integers(0, 100))
+    def truncate(self, path: str, length: int) -> None:
+        self.changed.add(path)
+        with contextlib.suppress(FileNotFoundError):
+            os.truncate(self.root / path, min(length, (self.root / path).stat().st_size))
+
+    @rule(path=PATH)
+    def delete(self, path: str) -> None:
+        self.changed.add(path)
+        (self.root / path).unlink(missing_ok=True)
+
+    @rule(path=PATH, other=PATH)
+    def rename(self, path: str, other: str) -> None:
+        self.changed |= {path, other}
+        if (self.root / path).exists():
+            (self.root / other).parent.mkdir(parents=True, exist_ok=True)
+            (self.root / path).replace(self.root / other)
+
+    @rule()
+    def grow_old(self) -> None:
+        """So old that times can be trusted; never twice the same."""
+        for path in PATHS:
+            with contextlib.suppress(FileNotFoundError):
+                self.aged += 1
+                past = time.time_ns() - 10_000_000_000 - self.aged
+                os.utime(self.root / path, ns=(past, past))
+
+    # What happens to the bucket and the cache.
+
+    @precondition(lambda self: self.live is None)
+    @rule(path=PATH, how=st.sampled_from(["other", "begins", "same", "longer", "delete", "corrupt"]))
+    def somebody_else_writes(self, path: str, how: str) -> None:
+        key = f"exp/{path}"
+        self.changed.add(path)
+        local = self.files().get(path, b"")
+        if how == "delete":
+            self.client.delete_object(Bucket=self.bucket, Key=key)
+            return
+        if how == "corrupt":  # as a tool that keeps metadata
+            known = self.objects().get(key)
+            if known is None or known[1] is None or not known[0]:
+                return
+            body = bytes([known[0][0] ^ 1]) + known[0][1:]
+            self.client.put_object(Bucket=self.bucket, Key=key, Body=body)
+            return
+        body = {"other": b"other", "begins": local[: len(local) // 2], "same": local, "longer": local + b"x"}[
+            how
+        ]
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=body)
+
+    @precondition(lambda self: self.live is None)
+    @rule(how=st.sampled_from(["delete", "empty", "garbage", "half"]))
+    def cache_suffers(self, how: str) -> None:
+        if how == "delete":
+            self.cache.unlink(missing_ok=True)
+        elif self.cache.exists():
+            data = self.cache.read_bytes()
+            kept = {"empty": b"", "garbage": os.urandom(len(data)), "half": data[: len(data) // 2]}
+            self.cache.write_bytes(kept[how])
+
+    # Syncs.
+
+    @precondition(lambda self: self.live is None)
+    @rule(delete=st.booleans(), checksum=st.booleans(), jobs=st.sampled_from([1, 8]))
+    def sync(self, delete: bool, checksum: bool, jobs: int) -> None:
+        self.check(self.synced(delete=delete, checksum=checksum, jobs=jobs), deleted=delete)
+        self.second_sync_asks_for_a_listing_only()
+
+    @precondition(lambda self: self.live is None)
+    @rule(kind=TRANSIENT, nth=st.integers(1, 8), times=st.integers(1, 3))
+    def sync_through_faults(self, kind: FaultKind, nth: int, times: int) -> None:
+        self.proxy.inject(Fault(kind, nth=nth, times=times))
+        report = self.synced()
+        self.proxy.clear()
+        self.check(report, deleted=False)
+        self.second_sync_asks_for_a_listing_only()
+
+    @precondition(lambda self: self.live is None)
+    @rule(nth=st.integers(1, 9))
+    def sync_killed(self, nth: int) -> None:
+        """In its nth request, which the server may still carry out."""
+        kind = FaultKind.HANG if nth % 2 else FaultKind.LOST_REPLY
+        doomed = self.replicator()
+        hit = self.proxy.inject(Fault(kind, nth=nth, times=1))
+        thread = threading.Thread(target=doomed.finish, daemon=True)
+        thread.start()
+        wait_for(lambda: bool(hit.fired) or not thread.is_alive(), "it is hit or done")
+        self.kill(doomed)
+        thread.join(60)
+
+    def kill(self, doomed: Replicator) -> None:
+        """From one moment on nothing of it reaches the server or the cache."""
+        doomed._cache._abandon()
+        self.proxy.down()
+        try:
+            doomed.stop()
+            self.proxy.clear()
+            wait_for(lambda: not threads_at_work(), "threads end")
+        finally:
+            self.proxy.up()
+
+    # A replication that follows.
+
+    @precondition(lambda self: self.live is None)
+    @rule()
+    def start(self) -> None:
+        self.live = self.replicator()
+        self.live.start()
+
+    @precondition(lambda self: self.live is not None)
+    @rule(kind=TRANSIENT, nth=st.integers(1, 4), times=st.integers(1, 3))
+    def faults(self, kind: FaultKind, nth: int, times: int) -> None:
+        self.proxy.inject(Fault(kind, nth=nth, times=times))
+
+    @precondition(lambda self: self.live is not None)
+    @rule()
+    def wait_a_little(self) -> None:
+        """Until it has asked for something, or for as long as it takes to look at everything again."""
+        before, until = self.proxy.counts, time.monotonic() + 0.3
+        wait_for(lambda: self.proxy.counts != before or time.monotonic() > until, "it does something")
+
+    @precondition(lambda self: self.live is None)
+    @rule(path=st.sampled_from([E1, E3]), kind=TRANSIENT, operation=st.sampled_from(["PutObject", None]))
+    def grows_through_a_fault(self, path: str, kind: FaultKind, operation: str | None) -> None:
+        """What comes before a failure, while it lasts and after it, in one process."""
+        self.start()
+        for number in range(4):
+            if number == 1:
+                self.proxy.inject(Fault(kind, operation, times=1))
+            self.write(path, frame(b"grows %d" % number), "ab")
+            self.wait_a_little()
+        self.finish()
+
+    @precondition(lambda self: self.live is not None)
+    @rule()
+    def finish(self) -> None:
+        assert self.live is not None
+        live, self.live = self.live, None
+        report = live.finish()
+        self.proxy.clear()
+        wait_for(lambda: not threads_at_work(), "threads end")
+        self.check(report, deleted=False)
+        self.second_sync_asks_for_a_listing_only()
+
+    @precondition(lambda self: self.live is not None)
+    @rule()
+    def killed(self) -> None:
+        assert self.live is not None
+        live, self.live = self.live, None
+        self.kill(live)
+
+
+@pytest.fixture
+def machine(
+    moto_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[type[SyncMachine]]:
+    monkeypatch.setattr(pace, "_FIRST", 0.01)
+    monkeypatch.setattr(replicator, "_SCAN_EVERY", 0.1)
+    monkeypatch.setattr(replicator, "_SCAN_SHARE", 3)
+    client = moto_server.client()
+    with FaultProxy(moto_server.endpoint) as proxy:
+        yield type("Machine", (SyncMachine,), {"proxy": proxy, "client": client, "base": tmp_path})
+    client.close()
+
+
+# A proxy that goes down lets go of its connections without ceremony.
+unceremonious = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@unceremonious
+def test_whatever_happens_a_sync_makes_them_equal(machine: type[SyncMachine]) -> None:
+    run(machine, examples=20, steps=20)
+
+
+@unceremonious
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_whatever_happens_for_longer(machine: type[SyncMachine]) -> None:
+    run(machine, examples=int(os.environ.get("MODEL_EXAMPLES", "600")), steps=40)
+
+
+def run(machine: type[SyncMachine], *, examples: int, steps: int) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=hypothesis.settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+            phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
+        ),
+    )
