@@ -58,7 +58,7 @@ def test_what_is_refused_is_said_and_counts(
         text=True,
         timeout=60,
     )
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert done.stdout.endswith("pulled 1 files, 1,500 bytes, 0 unchanged, 1 refused; 2 requests\n")
     assert done.stderr == "bucketboard: refused: 'tab\\there': it has control characters in it\n"
     assert os.listdir(target) == ["good"]
@@ -66,7 +66,7 @@ def test_what_is_refused_is_said_and_counts(
 
 def test_json(bucket: tuple[Any, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     put(bucket, "exp/good", "exp/tab\there")
-    assert main(["pull", f"s3://{bucket[1]}/exp", str(tmp_path / "runs"), "--json"]) == 1
+    assert main(["pull", f"s3://{bucket[1]}/exp", str(tmp_path / "runs"), "--json"]) == 3
     [line] = capfd.readouterr().out.splitlines()
     assert json.loads(line) == {
         "complete": False,
@@ -155,7 +155,7 @@ def test_a_terminal_shows_progress_without_secrets(
         shown += piece
     os.close(ours)
     process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 3
     assert b"2/2 files" in shown
     assert b"B/s" in shown
     assert b"refused" in shown

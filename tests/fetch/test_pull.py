@@ -16,7 +16,7 @@ from pulling import EVENTS, MIB, content, noise, our_metadata, put, put_in_parts
 import bucketboard
 from bucketboard import InvalidError, UnavailableError
 from bucketboard.fetch.download import PART
-from bucketboard.fetch.pulled_file import PulledFile
+from bucketboard.fetch.file import PulledFile
 from bucketboard.replication.log import State
 from bucketboard.store.bucket import Content
 from bucketboard.store.fast import FastBucket

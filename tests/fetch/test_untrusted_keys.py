@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bucketboard.fetch.keys import is_hidden, lay_out, refusal_of
+from bucketboard.fetch.keys import lay_out, refusal_of
+from bucketboard.selection import is_hidden
 
 REFUSED = {
     "": "empty",

@@ -14,16 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bucketboard.logdir.options import Filter, SyncOptions
+from bucketboard.logdir.options import SyncOptions
 from bucketboard.logdir.tree import Found, Tree
+from bucketboard.selection import Selection
 
 
 class Seen:
     """A tree and what it refused."""
 
-    def __init__(self, root: Path, wanted: Filter | None = None, key_bytes: int = 0) -> None:
+    def __init__(self, root: Path, wanted: Selection | None = None, key_bytes: int = 0) -> None:
         self.refused: dict[str, str] = {}
-        self.tree = Tree(root, wanted or Filter(), self.refused.__setitem__, key_bytes=key_bytes)
+        self.tree = Tree(root, wanted or Selection(), self.refused.__setitem__, key_bytes=key_bytes)
 
     def paths(self) -> list[str]:
         return list(self.tree.scan())
@@ -138,7 +139,7 @@ def test_what_is_no_file_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch)
         assert seen.paths() == ["file"]
         assert seen.refused == dict.fromkeys(["pipe", "to_pipe", "socket"], "neither a file nor a directory")
         assert seen.tree.look("pipe") is None
-        assert Seen(root, Filter(include=("file",))).refused == {}
+        assert Seen(root, Selection(include=("file",))).refused == {}
 
 
 @pytest.fixture
@@ -180,7 +181,7 @@ def test_what_is_left_out_need_not_be_readable(unprivileged: Path) -> None:
     (unprivileged / "lost+found").chmod(0)
     (unprivileged / "out").symlink_to("/")
     os.mkfifo(unprivileged / "pipe")
-    seen = Seen(unprivileged, Filter(exclude=("lost+found", "out", "pipe")))
+    seen = Seen(unprivileged, Selection(exclude=("lost+found", "out", "pipe")))
     assert seen.paths() == ["run/file"]
     assert not seen.tree.missed
     assert not seen.refused
@@ -198,8 +199,8 @@ def test_directories_left_out_are_not_read(root: Path, monkeypatch: pytest.Monke
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", spy)
-    assert Seen(root, Filter(exclude=("checkpoints/",))).paths() == ["run/c", "run/checkpoints/b"]
-    assert read == [".", "run", "run/checkpoints"]
+    assert Seen(root, Selection(exclude=("checkpoints/",))).paths() == ["run/c"]
+    assert read == [".", "run"]
 
 
 def test_names_that_no_key_can_have_are_missed(root: Path) -> None:
@@ -299,6 +300,8 @@ def test_files_and_directories_that_vanish_while_it_scans_are_not_there(
         ({"include": ("run/*.txt",)}, ["run/a.txt", "run/deep/b.txt"]),
         ({"exclude": ("*",)}, []),
         ({"exclude": ("run/?.txt", "[tx]op*")}, ["run/deep/b.txt", "run/events.out.tfevents.1"]),
+        ({"exclude": ("deep",)}, ["run/a.txt", "run/events.out.tfevents.1", "top.txt"]),
+        ({"exclude": ("/deep",)}, ["run/a.txt", "run/deep/b.txt", "run/events.out.tfevents.1", "top.txt"]),
         ({"exclude": ("RUN",)}, ["run/a.txt", "run/deep/b.txt", "run/events.out.tfevents.1", "top.txt"]),
         ({"exclude": ("",)}, ["run/a.txt", "run/deep/b.txt", "run/events.out.tfevents.1", "top.txt"]),
         ({"include": "*.txt", "exclude": "run"}, ["top.txt"]),
@@ -308,7 +311,7 @@ def test_filters(root: Path, options: dict[str, object], expected: list[str]) ->
     for path in ("run/a.txt", "run/deep/b.txt", "run/events.out.tfevents.1", "top.txt", ".bucketboard/x"):
         put(root, path)
     put(root, "run/.bucketboard-trash/1/a.txt")
-    wanted = SyncOptions(**options).filter  # type: ignore[arg-type]
+    wanted = SyncOptions(**options).selection  # type: ignore[arg-type]
     seen = Seen(root, wanted)
     assert sorted(seen.paths()) == expected
     everything = [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
@@ -322,8 +325,8 @@ PATTERNS = st.lists(st.sampled_from(["a", "b/", "*.txt", "a/*", "*/b", "?", "*tf
 
 
 @st.composite
-def filters(draw: st.DrawFn) -> Filter:
-    return Filter(tuple(draw(PATTERNS)), tuple(draw(PATTERNS)), draw(st.booleans()))
+def filters(draw: st.DrawFn) -> Selection:
+    return Selection(tuple(draw(PATTERNS)), tuple(draw(PATTERNS)), draw(st.booleans()))
 
 
 def build(root: Path, tree: dict[str, str]) -> None:
@@ -345,7 +348,7 @@ def build(root: Path, tree: dict[str, str]) -> None:
 
 @given(st.dictionaries(PATHS, KINDS, max_size=8), filters(), st.lists(PATHS, max_size=20))
 @settings(max_examples=300)
-def test_a_look_agrees_with_a_scan(tree: dict[str, str], wanted: Filter, others: list[str]) -> None:
+def test_a_look_agrees_with_a_scan(tree: dict[str, str], wanted: Selection, others: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         build(root, tree)
@@ -362,7 +365,7 @@ def test_a_look_agrees_with_a_scan(tree: dict[str, str], wanted: Filter, others:
 
 @given(st.dictionaries(PATHS, KINDS, max_size=8), filters())
 @settings(max_examples=200)
-def test_a_scan_finds_all_that_is_reached_without_a_link(tree: dict[str, str], wanted: Filter) -> None:
+def test_a_scan_finds_all_that_is_reached_without_a_link(tree: dict[str, str], wanted: Selection) -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         build(root, tree)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from bucketboard.cli.settings import add_settings, given_settings
+from bucketboard.cli.sync import COMPLETE, NOTHING, PARTIAL
 
 if TYPE_CHECKING:
     from bucketboard.fetch.pull import Progress, PulledFile, PullReport
@@ -29,8 +30,8 @@ examples:
 
 Event files that grew are appended to in place, other files are replaced at once. Nothing is deleted.
 
-exit status: 0 the directory has all, 1 something is missing or nothing is there, 2 not possible as asked,
-130 interrupted before the end (with --watch an interruption is the end)"""
+exit status: 0 the directory has all, 3 all but some files, 1 nothing, 2 not possible as asked, 130 interrupted
+before the end (with --watch an interruption is the end)"""
 _INTERRUPTED = 130
 
 
@@ -111,7 +112,9 @@ def run_pull(options: argparse.Namespace) -> int:
     nothing = not (report.files or report.skipped or report.refused or report.failed)
     if nothing and not options.watch:
         print(f"bucketboard: nothing to pull from {options.source}", file=sys.stderr)
-    return 0 if report.complete and (options.watch or not nothing) else 1
+    if report.complete and (options.watch or not nothing):
+        return COMPLETE
+    return PARTIAL if report.files or report.skipped else NOTHING
 
 
 @contextlib.contextmanager

@@ -15,10 +15,9 @@ from dataclasses import dataclass, replace
 
 from bucketboard.errors import CorruptDataError, Reason, UnavailableError
 from bucketboard.events.record import crc32c
-from bucketboard.fetch.pulled_directory import PulledDirectory
+from bucketboard.fetch.directory import PulledDirectory
 from bucketboard.replication.metadata import ObjectMetadata
 from bucketboard.store.bucket import Bucket, ObjectInfo, check_match
-from bucketboard.store.fast import FastBucket
 
 __all__ = ["CHUNK", "PART", "Download", "Fetched", "Stopped", "agrees", "date", "read_pieces", "time_of"]
 
@@ -116,7 +115,7 @@ class Download:
 
     def __init__(
         self,
-        bucket: Bucket | FastBucket,
+        bucket: Bucket,
         directory: PulledDirectory,
         *,
         jobs: int,

@@ -8,9 +8,8 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-__all__ = ["HIDDEN", "Layout", "Refusal", "is_hidden", "lay_out", "refusal_of"]
+__all__ = ["Layout", "Refusal", "lay_out", "refusal_of"]
 
-HIDDEN = ".bucketboard"
 NAME_BYTES = 255
 PATH_BYTES = 4095
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -30,11 +29,6 @@ class Layout:
 
     paths: list[str]
     refused: list[Refusal]
-
-
-def is_hidden(path: str) -> bool:
-    """Whether a component begins with ``.bucketboard``: ours, and never a run."""
-    return any(part.startswith(HIDDEN) for part in path.split("/"))
 
 
 def refusal_of(path: str, room: int = PATH_BYTES) -> str | None:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import fnmatch
 import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bucketboard.errors import BucketboardError, InvalidError
-from bucketboard.fetch.keys import is_hidden, lay_out
-from bucketboard.fetch.pulled_directory import PulledDirectory
-from bucketboard.fetch.pulled_file import PulledFile, is_event_file
-from bucketboard.fetch.pulled_state import PulledState
-from bucketboard.fetch.pulled_tree import Progress, PulledTree, PullReport, Watcher, list_wanted
+from bucketboard.fetch.directory import PulledDirectory
+from bucketboard.fetch.file import PulledFile
+from bucketboard.fetch.keys import lay_out
+from bucketboard.fetch.state import PulledState
+from bucketboard.fetch.tree import Progress, PulledTree, PullReport, Watcher, list_wanted
+from bucketboard.selection import Selection
 from bucketboard.store.bucket import Bucket
-from bucketboard.store.fast import FastBucket, fast_bucket
+from bucketboard.store.fast import fast_bucket
 from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url
 
@@ -63,7 +62,7 @@ def pull(
         raise InvalidError(f"jobs={jobs!r} and interval={interval!r} must be above 0")
     source = S3Url.parse(url)
     bucket = fast_bucket(source.bucket, Settings.resolve(**settings), _ATTEMPTS)
-    wanted = _Choice(tuple(include), tuple(exclude), events_only)
+    wanted = Selection.of(include, exclude, events_only)
     watcher = Watcher(on_progress, on_file)
     stop = stop or threading.Event()
     if dry_run and not Path(directory).exists():
@@ -113,29 +112,7 @@ def _follow(
             _log.warning("%s; trying again", error.message)
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """Which paths are wanted."""
-
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
-    events_only: bool
-
-    def __call__(self, path: str) -> bool:
-        if is_hidden(path) or (self.events_only and not is_event_file(path)):
-            return False
-        if self.include and not any(_matches(path, glob) for glob in self.include):
-            return False
-        return not any(_matches(path, glob) for glob in self.exclude)
-
-
-def _matches(path: str, glob: str) -> bool:
-    if fnmatch.fnmatchcase(path, glob):
-        return True
-    return "/" not in glob and fnmatch.fnmatchcase(path.rpartition("/")[2], glob)
-
-
-def _all_new(bucket: Bucket | FastBucket, source: S3Url, wanted: _Choice, watcher: Watcher) -> PullReport:
+def _all_new(bucket: Bucket, source: S3Url, wanted: Selection, watcher: Watcher) -> PullReport:
     """What a pull into a directory that does not exist would do."""
     objects, requests = list_wanted(bucket, source, wanted)
     layout = lay_out(objects)

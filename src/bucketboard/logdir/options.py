@@ -2,66 +2,15 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bucketboard.errors import InvalidError
-from bucketboard.events.filename import is_event_file
 from bucketboard.replication.cadence import Cadence
+from bucketboard.selection import Selection
 
-__all__ = ["Filter", "SyncOptions"]
-
-HIDDEN = ".bucketboard"
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Which files of a directory, or objects of a prefix, take part.
-
-    Patterns are shell globs in which ``*`` crosses slashes; one that matches a directory matches all in it.
-    With ``include`` a file must match one of these; one that matches an ``exclude`` is left out.
-    """
-
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    events_only: bool = False
-
-    def __call__(self, path: str) -> bool:
-        """Whether the file at ``path``, relative and with slashes, takes part."""
-        if _hidden(path):
-            return False
-        if self.events_only and not is_event_file(path):
-            return False
-        if not (self.include or self.exclude):
-            return True
-        names = [path, *_parents(path)]
-        if self.include and not _matches(names, self.include):
-            return False
-        return not _matches(names, self.exclude)
-
-    def leaves_out(self, path: str) -> bool:
-        """Whether neither ``path`` takes part, whatever it is, nor anything below it."""
-        return _hidden(path) or (bool(self.exclude) and _matches([path, *_parents(path)], self.exclude))
-
-
-def _hidden(path: str) -> bool:
-    return any(part.startswith(HIDDEN) for part in path.split("/"))
-
-
-def _parents(path: str) -> list[str]:
-    parts = path.split("/")
-    return ["/".join(parts[:count]) for count in range(1, len(parts))]
-
-
-def _matches(names: list[str], patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern.rstrip("/")) for pattern in patterns for name in names)
-
-
-def _patterns(given: Iterable[str]) -> tuple[str, ...]:
-    """One pattern may be given as it is: taken letter by letter it would match nearly everything."""
-    return (given,) if isinstance(given, str) else tuple(given)
+__all__ = ["SyncOptions"]
 
 
 @dataclass(frozen=True)
@@ -103,9 +52,9 @@ class SyncOptions:
             raise InvalidError(f"settle={self.settle!r} must not be negative")
 
     @property
-    def filter(self) -> Filter:
+    def selection(self) -> Selection:
         """Which files take part."""
-        return Filter(_patterns(self.include), _patterns(self.exclude), self.events_only)
+        return Selection.of(self.include, self.exclude, self.events_only)
 
     @property
     def cadence(self) -> Cadence:

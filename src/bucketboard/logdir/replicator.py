@@ -85,7 +85,7 @@ class Replicator:
         self._target = Target(self._bucket, url.prefix, user=dict(self._options.metadata))
         self._can = capabilities_of(self._bucket)
         self._tree = Tree(
-            self._root, self._options.filter, self._account.refused, key_bytes=len(url.prefix.encode())
+            self._root, self._options.selection, self._account.refused, key_bytes=len(url.prefix.encode())
         )
         identity = (os.path.realpath(self._root), settings.endpoint() or "", str(url))
         self._cache = Cache(self._options.cache or default_path(*identity))
@@ -509,7 +509,7 @@ class Replicator:
         if not self._root.is_dir():  # not mounted, or not begun: that is no wish to lose all of it
             self._account.refused("", "nothing is deleted in the bucket, because there is no such directory")
             return
-        wanted = self._options.filter
+        wanted = self._options.selection
         stored = {*(self._listing or ()), *self._account.sent}
         self._delete(sorted(path for path in stored if wanted(path) and path not in self._agenda.entries))
 

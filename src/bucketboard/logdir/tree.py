@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bucketboard.logdir.options import Filter
+from bucketboard.selection import Selection
 
 __all__ = ["Found", "Tree"]
 
@@ -42,7 +42,7 @@ class Tree:
     def __init__(
         self,
         root: Path,
-        wanted: Filter,
+        wanted: Selection,
         refuse: Callable[[str, str], None],
         *,
         key_bytes: int = 0,

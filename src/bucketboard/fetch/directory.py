@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bucketboard.errors import InvalidError, UnavailableError
-from bucketboard.fetch.keys import HIDDEN, PATH_BYTES
+from bucketboard.fetch.keys import PATH_BYTES
+from bucketboard.selection import HIDDEN
 
 __all__ = ["TEMPORARY", "InTheWay", "PulledDirectory"]
 

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bucketboard.errors import UnavailableError
+from bucketboard.events.filename import is_event_file
 from bucketboard.events.record import crc32c
+from bucketboard.fetch.directory import InTheWay, PulledDirectory
 from bucketboard.fetch.download import Download, Fetched, agrees, date, read_pieces, time_of
-from bucketboard.fetch.pulled_directory import InTheWay, PulledDirectory
-from bucketboard.fetch.pulled_state import INODES, Pulled, PulledState
+from bucketboard.fetch.state import INODES, Pulled, PulledState
 from bucketboard.store.bucket import ObjectInfo
 
-__all__ = ["Files", "Plan", "Prepared", "PulledFile", "is_event_file"]
+__all__ = ["Files", "Plan", "Prepared", "PulledFile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,6 @@ class Prepared:
     path: str
     action: str
     fetched: Fetched
-
-
-def is_event_file(path: str) -> bool:
-    """Whether TensorBoard reads the file as events, which grow."""
-    return "tfevents" in path.rpartition("/")[2]
 
 
 class Files:

@@ -10,13 +10,13 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 
 from bucketboard.errors import BucketboardError, Reason, UnavailableError
+from bucketboard.events.filename import is_event_file
+from bucketboard.fetch.directory import InTheWay, PulledDirectory
 from bucketboard.fetch.download import Download, Stopped
+from bucketboard.fetch.file import Files, Prepared, PulledFile
 from bucketboard.fetch.keys import Refusal, lay_out
-from bucketboard.fetch.pulled_directory import InTheWay, PulledDirectory
-from bucketboard.fetch.pulled_file import Files, Prepared, PulledFile, is_event_file
-from bucketboard.fetch.pulled_state import PulledState
+from bucketboard.fetch.state import PulledState
 from bucketboard.store.bucket import Bucket, ObjectInfo
-from bucketboard.store.fast import FastBucket
 from bucketboard.store.url import S3Url
 
 __all__ = ["Progress", "PullReport", "PulledTree", "Watcher", "list_wanted"]
@@ -94,7 +94,7 @@ class Watcher:
 
 
 def list_wanted(
-    bucket: Bucket | FastBucket, source: S3Url, wanted: Callable[[str], bool]
+    bucket: Bucket, source: S3Url, wanted: Callable[[str], bool]
 ) -> tuple[dict[str, ObjectInfo], int]:
     """The wanted objects by their paths below ``source``, and how many requests that took."""
     objects = bucket.list(source.prefix).objects
@@ -113,7 +113,7 @@ class PulledTree:
 
     def __init__(
         self,
-        bucket: Bucket | FastBucket,
+        bucket: Bucket,
         source: S3Url,
         target: PulledDirectory,
         state: PulledState,
