@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import google_crc32c
+import numpy as np
 
-from bucketboard.events.columns import RUN_GRAPH_TAG, Kind
+from bucketboard.events.columns import ARRAYS, RUN_GRAPH_TAG, Array, Kind
 from bucketboard.events.record import HEADER_BYTES, OVERHEAD_BYTES
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "MAX_RECORD",
     "MAX_TAG",
     "TOO_LONG",
-    "Row",
     "Scan",
     "scan",
 ]
@@ -88,7 +88,7 @@ class _Malformed(Exception):
 
 @dataclass
 class Scan:
-    """What one call found; offsets are absolute, ``tag`` in rows is a place in ``tags``."""
+    """What one call found, here or in the native core; offsets are those in the file."""
 
     end: int
     """The first byte that is not in a whole record."""
@@ -96,7 +96,8 @@ class Scan:
     """Bytes from ``end`` that the next record needs, as far as its header tells; 0 after lost framing."""
     events: int = 0
     start: float = _NAN
-    rows: list[Row] = field(default_factory=list)
+    arrays: dict[str, Array] = field(default_factory=dict)
+    """As in Columns; ``tag`` is a place in ``tags`` here."""
     tags: list[str] = field(default_factory=list)
     first: list[bytes] = field(default_factory=list)
     stated: list[bytes | None] = field(default_factory=list)
@@ -104,7 +105,8 @@ class Scan:
     """Offset, length, kind."""
     damaged: int = 0
 
-    def _damage(self, offset: int, length: int, kind: int) -> None:
+    def add_damage(self, offset: int, length: int, kind: int) -> None:
+        """Note a damaged place."""
         self.damaged += 1
         if len(self.damage) < MAX_DAMAGE:
             self.damage.append((offset, length, kind))
@@ -162,8 +164,7 @@ def _signed(value: int, bits: int = 64) -> int:
 def _from_content(data: bytes, at: int, form: str) -> float:
     if form == "bf16":
         return float(_unpack_float(b"\0\0" + data[at : at + 2])[0])
-    value = struct.unpack_from(form, data, at)[0]
-    return float(bool(value)) if form == "?" else float(value)
+    return float(struct.unpack_from(form, data, at)[0])
 
 
 def _size(form: str) -> int:
@@ -351,6 +352,7 @@ def _checked_tag(data: bytes, begin: int, stop: int) -> bytes:
 def scan(data: bytes, base: int = 0, *, events: bool = True) -> Scan:
     """Scan ``data``, which is at ``base`` of its file; without ``events`` only the framing and the CRCs."""
     found = Scan(base)
+    rows: list[Row] = []
     ids: dict[bytes, int] = {}
     at = 0
     end = len(data)
@@ -362,7 +364,7 @@ def scan(data: bytes, base: int = 0, *, events: bool = True) -> Scan:
         length, crc = _unpack_header(data, at)
         lost = _mask(value_of(data[at : at + 8])) != crc
         if lost or length > MAX_RECORD:
-            found._damage(base + at, 0, BAD_LENGTH if lost else TOO_LONG)
+            found.add_damage(base + at, 0, BAD_LENGTH if lost else TOO_LONG)
             break
         total = length + OVERHEAD_BYTES
         if total > end - at:
@@ -371,24 +373,28 @@ def scan(data: bytes, base: int = 0, *, events: bool = True) -> Scan:
         begin, stop = at + HEADER_BYTES, at + HEADER_BYTES + length
         payload = data[begin:stop]
         if _mask(value_of(payload)) != _unpack_u32(data, stop)[0]:
-            found._damage(base + at, total, BAD_PAYLOAD)
+            found.add_damage(base + at, total, BAD_PAYLOAD)
         elif events:
-            _read(found, ids, payload, base + at, total)
+            _read(found, rows, ids, payload, base + at, total)
         else:
             found.events += 1
         at += total
     found.end = base + at
+    for place, (name, dtype) in enumerate(ARRAYS.items()):
+        found.arrays[name] = np.array([row[place] for row in rows], dtype)
     return found
 
 
-def _read(found: Scan, ids: dict[bytes, int], payload: bytes, offset: int, total: int) -> None:
+def _read(
+    found: Scan, rows: list[Row], ids: dict[bytes, int], payload: bytes, offset: int, total: int
+) -> None:
     try:
         event = _Event(payload, 0, len(payload))
     except _Malformed:
-        found._damage(offset, total, BAD_EVENT)
+        found.add_damage(offset, total, BAD_EVENT)
         return
     if event.wall_time != event.wall_time:
-        found._damage(offset, total, BAD_TIME)
+        found.add_damage(offset, total, BAD_TIME)
         return
     found.events += 1
     if not event.wall_time >= found.start:
@@ -405,6 +411,6 @@ def _read(found: Scan, ids: dict[bytes, int], payload: bytes, offset: int, total
             elif metadata is not None and found.stated[known] is None:
                 found.stated[known] = metadata
             place = known
-        found.rows.append(
+        rows.append(
             (event.step, event.wall_time, place, value, int(kind), offset, total, index, elements, rank)
         )

@@ -43,7 +43,116 @@ static PyObject *record_ends(PyObject *module, PyObject *args)
     return list ? Py_BuildValue("(LLN)", base + (long long)end, count, list) : NULL;
 }
 
+/* The arrays of Columns, in order: bytes of one element each. */
+enum { ARRAYS = 10 };
+static const Py_ssize_t widths[ARRAYS] = {8, 8, 4, 8, 1, 8, 8, 4, 4, 1};
+
+/* Gives every array room for `capacity` rows; -1 with an exception set when there is no memory. */
+static int grow(PyObject **arrays, struct scan *scan, size_t capacity)
+{
+    void *starts[ARRAYS];
+    if (capacity > PY_SSIZE_T_MAX / 8) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (int i = 0; i < ARRAYS; i++) {
+        if (PyByteArray_Resize(arrays[i], (Py_ssize_t)capacity * widths[i]) < 0)
+            return -1;
+        starts[i] = PyByteArray_AsString(arrays[i]);
+    }
+    scan->columns = (struct columns){starts[0], starts[1], starts[2], starts[3], starts[4],
+                                     starts[5], starts[6], starts[7], starts[8], starts[9]};
+    scan->capacity = capacity;
+    return 0;
+}
+
+static PyObject *run(struct scan *scan, PyObject **arrays)
+{
+    enum outcome outcome;
+    size_t capacity;
+    Py_BEGIN_ALLOW_THREADS
+    capacity = scan_estimate(scan);
+    Py_END_ALLOW_THREADS
+    if (grow(arrays, scan, capacity) < 0)
+        return NULL;
+    for (;;) {
+        Py_BEGIN_ALLOW_THREADS
+        outcome = scan_run(scan);
+        Py_END_ALLOW_THREADS
+        if (outcome != FULL)
+            break;
+        size_t more = scan->capacity / 2 > scan->needed ? scan->capacity / 2 : scan->needed;
+        if (grow(arrays, scan, scan->capacity + more) < 0)
+            return NULL;
+    }
+    if (outcome == NO_MEMORY)
+        return PyErr_NoMemory();
+    if (grow(arrays, scan, scan->rows) < 0)
+        return NULL;
+
+    PyObject *tags = PyList_New((Py_ssize_t)scan->tags.count);
+    for (size_t i = 0; tags && i < scan->tags.count; i++) {
+        const struct tag *tag = &scan->tags.list[i];
+        PyObject *name = PyUnicode_DecodeUTF8((const char *)tag->name, (Py_ssize_t)tag->length, "strict");
+        PyObject *item = name ? Py_BuildValue(
+            "(Ny#y#)", name, tag->first ? (const char *)tag->first : "", (Py_ssize_t)tag->first_length,
+            (const char *)tag->stated, (Py_ssize_t)tag->stated_length) : NULL;
+        if (!item || PyList_SetItem(tags, (Py_ssize_t)i, item) < 0)
+            Py_CLEAR(tags);
+    }
+    PyObject *damage = tags ? damage_list(&scan->damages) : NULL;
+    if (!damage) {
+        Py_XDECREF(tags);
+        return NULL;
+    }
+    PyObject *columns = PyTuple_New(ARRAYS);
+    if (!columns) {
+        Py_DECREF(tags);
+        Py_DECREF(damage);
+        return NULL;
+    }
+    for (int i = 0; i < ARRAYS; i++) {
+        Py_INCREF(arrays[i]);
+        PyTuple_SetItem(columns, i, arrays[i]);
+    }
+    return Py_BuildValue("(LKLdNNNL)", (long long)(scan->base + (int64_t)scan->at),
+                         (unsigned long long)scan->wanted, (long long)scan->events, scan->start, columns, tags,
+                         damage, (long long)scan->damages.total);
+}
+
+static PyObject *scan(PyObject *module, PyObject *args)
+{
+    unsigned long long address, seed;
+    Py_ssize_t length;
+    long long base;
+    PyObject *arrays[ARRAYS] = {NULL}, *result = NULL;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "KnLK", &address, &length, &base, &seed))
+        return NULL;
+    struct scan *state = calloc(1, sizeof *state);
+    if (!state)
+        return PyErr_NoMemory();
+    state->data = (const uint8_t *)(uintptr_t)address;
+    state->length = (size_t)length;
+    state->base = base;
+    state->tags.seed = seed;
+    state->start = not_a_number();
+    int made = 0;
+    while (made < ARRAYS && (arrays[made] = PyByteArray_FromStringAndSize(NULL, 0)))
+        made++;
+    if (made == ARRAYS)
+        result = run(state, arrays);
+    while (made)
+        Py_DECREF(arrays[--made]);
+    scan_free(state);
+    free(state);
+    return result;
+}
+
 static PyMethodDef methods[] = {
+    {"scan", scan, METH_VARARGS,
+     "scan(address, length, base, seed) -> (end, wanted, events, start, arrays, "
+     "[(tag, first, stated)], [(offset, length, kind)], damaged)"},
     {"record_ends", record_ends, METH_VARARGS,
      "record_ends(address, length, base) -> (end, count, [(offset, length, kind)])"},
     {NULL, NULL, 0, NULL},
