@@ -222,7 +222,10 @@ class _Asker:
         yield self._asked(f"{path}/timeSeries", {"requests": "{"})
 
     def _text(self) -> Iterator[tuple[str, Any]]:
-        yield self._asked("data/plugin/text/tags")
+        question, answer = self._asked("data/plugin/text/tags")
+        for tags in answer[2].values():  # in the order in which a provider happens to name them
+            tags.sort()
+        yield question, answer
         for run, tag, _ in self._tags("text"):
             for query in ({"run": run, "tag": tag}, {"run": run, "tag": tag, "markdown": "false"}):
                 yield self._asked("data/plugin/text/text", query)
@@ -320,7 +323,7 @@ class _Asker:
                 request = {"experimentName": "", "sessionName": session, "metricName": metric}
                 yield self._asked(f"{path}/metric_evals", body=request)
         for form in ("csv", "json", "latex"):
-            wanted = {"allowedStatuses": statuses, "colParams": columns, "sliceSize": 100}
+            wanted = {"allowedStatuses": statuses, "colParams": ordered, "sliceSize": 100}
             query = {
                 "format": form,
                 "columnsVisibility": json.dumps([True] * len(columns)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,37 @@ from boards import upload
 from bucketboard.testing import Server
 
 Written = Callable[[str], Path]
+ROOT = Path(__file__).parents[2]
+TENSORFLOW = Path(os.environ.get("BUCKETBOARD_TENSORFLOW_PYTHON", ROOT / ".venv-tf/bin/python"))
+"""A Python that has TensorFlow beside bucketboard: ``make frameworks`` makes it."""
+
+
+@pytest.fixture(scope="session")
+def tensorflow() -> str:
+    """A Python that has TensorFlow beside bucketboard."""
+    if not TENSORFLOW.exists():
+        pytest.skip("TensorFlow is not at hand: make frameworks")
+    return str(TENSORFLOW)
+
+
+@pytest.fixture(scope="session")
+def written_by_tensorflow(tensorflow: str, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """Log directories of TensorFlow and Keras: "all" or "types"."""
+    made: dict[str, Path] = {}
+
+    def write(what: str) -> Path:
+        if what not in made:
+            made[what] = tmp_path_factory.mktemp(f"tensorflow-{what}")
+            script = Path(__file__).with_name("logs_of_tensorflow.py")
+            quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+            subprocess.run(
+                [tensorflow, str(script), what, str(made[what])],
+                env={**os.environ, **quiet},
+                check=True,
+            )
+        return made[what]
+
+    return write
 
 
 @pytest.fixture(scope="session")
