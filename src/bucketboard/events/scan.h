@@ -24,6 +24,12 @@ enum {
 };
 #define MAX_RECORD (UINT64_C(1) << 46)
 
+#if defined(__GNUC__)
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#else
+#define ALWAYS_INLINE static inline
+#endif
+
 static inline uint16_t load16(const uint8_t *p) { uint16_t v; memcpy(&v, p, 2); return v; }
 static inline uint32_t load32(const uint8_t *p) { uint32_t v; memcpy(&v, p, 4); return v; }
 static inline uint64_t load64(const uint8_t *p) { uint64_t v; memcpy(&v, p, 8); return v; }
@@ -200,16 +206,17 @@ static size_t frame_ends(const uint8_t *data, size_t n, int64_t base, int64_t *c
 
 enum { VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
 
+#define KEY(number, wire) ((number) << 3 | (wire))
+
 /* A field: its contents lie from `at` to `end`; `value` is that of a varint. */
 struct field {
-    uint32_t number;
-    int wire;
+    uint32_t key; /* number and wire type */
     uint64_t value;
     const uint8_t *at, *end;
 };
 
 /* Reads a varint and moves `*p` behind it; 0 when it is none. */
-static inline int varint_read(const uint8_t **p, const uint8_t *end, uint64_t *value)
+ALWAYS_INLINE int varint_read(const uint8_t **p, const uint8_t *end, uint64_t *value)
 {
     const uint8_t *at = *p;
     if (at < end && *at < 0x80) {
@@ -235,19 +242,17 @@ static inline int varint_read(const uint8_t **p, const uint8_t *end, uint64_t *v
 }
 
 /* Reads the field at `*p` and moves behind it: 1, or 0 when there is no well-formed one. */
-static inline int field_read(const uint8_t **p, const uint8_t *end, struct field *field)
+ALWAYS_INLINE int field_read(const uint8_t **p, const uint8_t *end, struct field *field)
 {
     uint64_t key, length;
     if (!varint_read(p, end, &key))
         return 0;
-    uint64_t number = key >> 3;
-    if (number == 0 || number >> 29)
+    if (key < 8 || key >> 32)
         return 0;
-    field->number = (uint32_t)number;
-    field->wire = (int)(key & 7);
+    field->key = (uint32_t)key;
     field->value = 0;
     field->at = *p;
-    switch (field->wire) {
+    switch (key & 7) {
     case VARINT:
         if (!varint_read(p, end, &field->value))
             return 0;
@@ -364,9 +369,9 @@ static int numbers_place(uint32_t number)
 /* Counts a field's values, packed or not; 0 when it is malformed. */
 static int numbers_add(struct numbers *numbers, int place, const struct field *field)
 {
-    int width = place == FLOATS ? 4 : place == DOUBLES ? 8 : 0, found = 1;
+    int width = place == FLOATS ? 4 : place == DOUBLES ? 8 : 0, wire = field->key & 7, found = 1;
     uint64_t bits;
-    if (field->wire == BYTES) {
+    if (wire == BYTES) {
         const uint8_t *p = field->at;
         size_t size = (size_t)(field->end - p);
         if (!size)
@@ -379,9 +384,9 @@ static int numbers_add(struct numbers *numbers, int place, const struct field *f
         } else if (!varint_read(&p, field->end, &bits))
             return 0;
         found = p == field->end ? 1 : 2;
-    } else if (width && field->wire == (width == 4 ? FIXED32 : FIXED64)) {
+    } else if (width && wire == (width == 4 ? FIXED32 : FIXED64)) {
         bits = width == 4 ? load32(field->at) : load64(field->at);
-    } else if (!width && field->wire == VARINT) {
+    } else if (!width && wire == VARINT) {
         bits = field->value;
     } else {
         return 1;
@@ -450,13 +455,13 @@ static int shape_read(const uint8_t *p, const uint8_t *end, int64_t *rank, int *
     while (p < end) {
         if (!field_read(&p, end, &field))
             return 0;
-        if (field.number != 2 || field.wire != BYTES)
+        if (field.key != KEY(2, BYTES))
             continue;
         uint64_t size = 0;
         for (const uint8_t *q = field.at; q < field.end;) {
             if (!field_read(&q, field.end, &part))
                 return 0;
-            if (part.number == 1 && part.wire == VARINT)
+            if (part.key == KEY(1, VARINT))
                 size = part.value;
         }
         ++*rank;
@@ -477,17 +482,17 @@ static int tensor_read(const uint8_t *p, const uint8_t *end, struct value *value
     while (p < end) {
         if (!field_read(&p, end, &field))
             return 0;
-        if (field.number == 1 && field.wire == VARINT) {
+        if (field.key == KEY(1, VARINT)) {
             type = (int32_t)(uint32_t)field.value;
-        } else if (field.number == 2 && field.wire == BYTES) {
+        } else if (field.key == KEY(2, BYTES)) {
             if (!shape_read(field.at, field.end, &rank, &ones))
                 return 0;
-        } else if (field.number == 4 && field.wire == BYTES) {
+        } else if (field.key == KEY(4, BYTES)) {
             content = field.at;
             content_length = (size_t)(field.end - field.at);
-        } else if (field.number == 8 && field.wire == BYTES) {
+        } else if (field.key == KEY(8, BYTES)) {
             strings++;
-        } else if ((place = numbers_place(field.number)) != NO_NUMBERS) {
+        } else if ((place = numbers_place(field.key >> 3)) != NO_NUMBERS) {
             if (!numbers_add(numbers, place, &field))
                 return 0;
         }
@@ -534,27 +539,27 @@ static int value_read(const uint8_t *p, const uint8_t *end, struct value *value,
     while (p < end) {
         if (!field_read(&p, end, &field))
             return 0;
-        if (field.number == 1 && field.wire == BYTES) {
+        if (field.key == KEY(1, BYTES)) {
             if (!tag_read(&field, value))
                 return 0;
-        } else if (field.number == 9 && field.wire == BYTES) {
+        } else if (field.key == KEY(9, BYTES)) {
             value->metadata = field.at;
             value->metadata_length = (size_t)(field.end - field.at);
-        } else if (field.number == 2 && field.wire == FIXED32) {
+        } else if (field.key == KEY(2, FIXED32)) {
             *found = 1;
             value->kind = SIMPLE;
             value->number = from_float(load32(field.at));
             value->elements = value->rank = 0;
-        } else if (field.number == 8 && field.wire == BYTES) {
+        } else if (field.key == KEY(8, BYTES)) {
             *found = 1;
             if (!tensor_read(field.at, field.end, value))
                 return 0;
-        } else if (field.number >= 3 && field.number <= 6 && field.wire == BYTES) {
+        } else if (field.key >> 3 >= 3 && field.key >> 3 <= 6 && (field.key & 7) == BYTES) {
             static const uint8_t kinds[] = {OBSOLETE, IMAGE, HISTOGRAM, AUDIO}, parts[] = {0, 3, 0, 1};
             *found = 1;
-            value->kind = kinds[field.number - 3];
+            value->kind = kinds[(field.key >> 3) - 3];
             value->number = not_a_number();
-            value->elements = parts[field.number - 3];
+            value->elements = parts[(field.key >> 3) - 3];
             value->rank = 0;
         }
     }
@@ -596,7 +601,7 @@ static enum outcome summary_read(struct event *event, const uint8_t *p, const ui
     while (p < end) {
         if (!field_read(&p, end, &field))
             return MALFORMED;
-        if (field.number != 1 || field.wire != BYTES)
+        if (field.key != KEY(1, BYTES))
             continue;
         struct value *value = event_next(event);
         if (!value)
@@ -617,33 +622,32 @@ static enum outcome other_read(struct event *event, const struct field *what)
     if (!value)
         return NO_MEMORY;
     value->number = not_a_number();
-    switch (what->number) {
-    case 4:
+    switch (what->key) {
+    case KEY(4, BYTES):
         value->kind = GRAPH;
         value->tag = (const uint8_t *)"__run_graph__";
         value->tag_length = 13;
         value->elements = 1;
         event->count++;
         break;
-    case 7:
-    case 8: {
+    case KEY(7, BYTES):
+    case KEY(8, BYTES): {
+        int run_metadata = what->key == KEY(8, BYTES);
         uint64_t status = 0;
         for (const uint8_t *p = what->at; p < what->end;) {
             if (!field_read(&p, what->end, &field))
                 return MALFORMED;
-            if (field.number != 1)
-                continue;
-            if (what->number == 7 && field.wire == VARINT)
-                status = field.value;
-            if (what->number == 8 && field.wire == BYTES && !tag_read(&field, value))
+            if (run_metadata && field.key == KEY(1, BYTES) && !tag_read(&field, value))
                 return MALFORMED;
+            if (!run_metadata && field.key == KEY(1, VARINT))
+                status = field.value;
         }
-        value->kind = what->number == 8 ? RUN_METADATA : SESSION_START;
-        value->elements = what->number == 8;
-        event->count += what->number == 8 || status == 1;
+        value->kind = run_metadata ? RUN_METADATA : SESSION_START;
+        value->elements = run_metadata;
+        event->count += run_metadata || status == 1;
         break;
     }
-    case 9:
+    case KEY(9, BYTES):
         value->kind = META_GRAPH;
         event->count++;
         break;
@@ -664,17 +668,17 @@ static enum outcome event_read(struct event *event, const uint8_t *p, const uint
     while (p < end) {
         if (!field_read(&p, end, &field))
             return MALFORMED;
-        if (field.number == 1 && field.wire == FIXED64) {
+        if (field.key == KEY(1, FIXED64)) {
             event->wall_time = from_double(load64(field.at));
-        } else if (field.number == 2 && field.wire == VARINT) {
+        } else if (field.key == KEY(2, VARINT)) {
             event->step = (int64_t)field.value;
-        } else if (field.number >= 3 && field.number <= 9 && field.wire == BYTES) {
-            /* The last field of the oneof counts; a summary that comes in pieces is one. */
-            if (field.number != 5 || !summary) {
+        } else if (field.key >> 3 >= 3 && field.key >> 3 <= 9 && (field.key & 7) == BYTES) {
+            int before = summary;
+            summary = field.key == KEY(5, BYTES);
+            if (!summary || !before) { /* the last of the oneof counts; a summary may come in pieces */
                 event->count = 0;
                 index = 0;
             }
-            summary = field.number == 5;
             enum outcome outcome = summary ? summary_read(event, field.at, field.end, &index)
                                            : other_read(event, &field);
             if (outcome != DONE)
@@ -706,9 +710,8 @@ static uint64_t tag_hash(const uint8_t *p, size_t n, uint64_t seed)
         hash = (hash ^ load64(p)) * UINT64_C(0x9E3779B97F4A7C15);
         hash ^= hash >> 32;
     }
-    word = 0;
-    if (n)
-        memcpy(&word, p, n);
+    for (word = n; n; n--)
+        word = word << 8 | *p++;
     hash = (hash ^ word) * UINT64_C(0xD6E8FEB86659FD93);
     hash ^= hash >> 32;
     hash *= UINT64_C(0xD6E8FEB86659FD93);

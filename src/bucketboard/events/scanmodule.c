@@ -8,6 +8,10 @@
 
 #include "scan.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 static PyObject *damage_list(const struct damages *damages)
 {
     PyObject *list = PyList_New((Py_ssize_t)damages->count);
@@ -47,10 +51,25 @@ static PyObject *record_ends(PyObject *module, PyObject *args)
 enum { ARRAYS = 10 };
 static const Py_ssize_t widths[ARRAYS] = {8, 8, 4, 8, 1, 8, 8, 4, 4, 1};
 
+/* Asks for large pages: to be given the small ones of what a scan fills takes as long as the scan. */
+static void prefer_large_pages(char *start, size_t size)
+{
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    const uintptr_t page = 4096;
+    if (size >= 1 << 22) {
+        uintptr_t first = ((uintptr_t)start + page - 1) & ~(page - 1);
+        madvise((void *)first, (size_t)((uintptr_t)start + size - first) & ~(page - 1), MADV_HUGEPAGE);
+    }
+#else
+    (void)start;
+    (void)size;
+#endif
+}
+
 /* Gives every array room for `capacity` rows; -1 with an exception set when there is no memory. */
 static int grow(PyObject **arrays, struct scan *scan, size_t capacity)
 {
-    void *starts[ARRAYS];
+    char *starts[ARRAYS];
     if (capacity > PY_SSIZE_T_MAX / 8) {
         PyErr_NoMemory();
         return -1;
@@ -59,9 +78,13 @@ static int grow(PyObject **arrays, struct scan *scan, size_t capacity)
         if (PyByteArray_Resize(arrays[i], (Py_ssize_t)capacity * widths[i]) < 0)
             return -1;
         starts[i] = PyByteArray_AsString(arrays[i]);
+        prefer_large_pages(starts[i], capacity * (size_t)widths[i]);
     }
-    scan->columns = (struct columns){starts[0], starts[1], starts[2], starts[3], starts[4],
-                                     starts[5], starts[6], starts[7], starts[8], starts[9]};
+    scan->columns = (struct columns){
+        (int64_t *)starts[0], (double *)starts[1], (int32_t *)starts[2], (double *)starts[3],
+        (uint8_t *)starts[4], (int64_t *)starts[5], (int64_t *)starts[6], (int32_t *)starts[7],
+        (int32_t *)starts[8], (int8_t *)starts[9],
+    };
     scan->capacity = capacity;
     return 0;
 }
@@ -87,8 +110,9 @@ static PyObject *run(struct scan *scan, PyObject **arrays)
     }
     if (outcome == NO_MEMORY)
         return PyErr_NoMemory();
-    if (grow(arrays, scan, scan->rows) < 0)
-        return NULL;
+    for (int i = 0; i < ARRAYS; i++)
+        if (PyByteArray_Resize(arrays[i], (Py_ssize_t)scan->rows * widths[i]) < 0)
+            return NULL;
 
     PyObject *tags = PyList_New((Py_ssize_t)scan->tags.count);
     for (size_t i = 0; tags && i < scan->tags.count; i++) {
