@@ -141,13 +141,14 @@ def test_other_kinds() -> None:
     histogram.histo.max = 1
     audio = _value(tag="audio")
     audio.audio.sample_rate = 1
-    found, scanner = _scan(_summary(strings, _value(tag="empty"), image, histogram, audio))
-    kinds = [Kind.TENSOR, Kind.IMAGE, Kind.HISTOGRAM, Kind.AUDIO]
+    bare = _value(tag="bare", metadata={"display_name": "no value"})
+    found, scanner = _scan(_summary(strings, _value(), image, histogram, audio, bare))
+    kinds = [Kind.TENSOR, Kind.IMAGE, Kind.HISTOGRAM, Kind.AUDIO, Kind.TENSOR]
     assert found.kind.tolist() == kinds
-    assert found.elements.tolist() == [2, 3, 0, 1]
-    assert found.rank.tolist() == [1, 0, 0, 0]
-    assert found.index.tolist() == [0, 2, 3, 4]
-    assert scanner.tags == ["text", "image", "histogram", "audio"]
+    assert found.elements.tolist() == [2, 3, 0, 1, 0]
+    assert found.rank.tolist() == [1, 0, 0, 0, 1]
+    assert found.index.tolist() == [0, 2, 3, 4, 5]
+    assert scanner.tags == ["text", "image", "histogram", "audio", "bare"]
     assert found.first[0] == strings.metadata.SerializeToString()
 
 

@@ -314,6 +314,9 @@ class _Event:
             elif number in _OPAQUE and kind == _BYTES:
                 opaque, parts = _OPAQUE[number]
                 found = opaque, _NAN, parts, 0
+        if found is None and (tag or metadata is not None):
+            # Of metadata alone, as torch's add_hparams writes it: TensorBoard's data server takes it so.
+            found = Kind.TENSOR, _NAN, 0, 1
         if found is not None:
             what, value, elements, rank = found
             self.values.append((tag, what, value, elements, rank, index, metadata))

@@ -531,11 +531,15 @@ static int tag_read(const struct field *field, struct value *value)
     return value->tag_length <= MAX_TAG && is_utf8(field->at, field->end);
 }
 
-/* Reads a Summary.Value; `found` says whether there is anything in it. */
+/* Reads a Summary.Value; `found` says whether there is anything in it. One of metadata alone, as torch's
+   add_hparams writes it, is an empty vector: TensorBoard's data server takes it so. */
 static int value_read(const uint8_t *p, const uint8_t *end, struct value *value, int *found)
 {
     struct field field;
     *found = 0;
+    value->kind = TENSOR;
+    value->number = not_a_number();
+    value->rank = 1;
     while (p < end) {
         if (!field_read(&p, end, &field))
             return 0;
@@ -563,6 +567,7 @@ static int value_read(const uint8_t *p, const uint8_t *end, struct value *value,
             value->rank = 0;
         }
     }
+    *found |= value->tag_length || value->metadata;
     return 1;
 }
 
