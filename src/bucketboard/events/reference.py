@@ -28,7 +28,9 @@ __all__ = [
     "MAX_RECORD",
     "MAX_TAG",
     "TOO_LONG",
+    "Malformed",
     "Scan",
+    "fields",
     "scan",
 ]
 
@@ -82,7 +84,7 @@ _FIXED = {5: 4, 6: 8}
 _VALUE_FIELDS = {number for number, _ in _NUMBERS.values()}
 
 
-class _Malformed(Exception):
+class Malformed(Exception):
     """The bytes are no such message."""
 
 
@@ -120,25 +122,25 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         if at >= end or shift > 63:
-            raise _Malformed
+            raise Malformed
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             if value > _WORD:
-                raise _Malformed
+                raise Malformed
             return value, at
         shift += 7
 
 
-def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+def fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
     """Number, wire type, value (of a varint), where the contents begin and end."""
     while at < end:
         key, at = _varint(data, at, end)
         kind = key & 7
         number = key >> 3
         if not 0 < number < 1 << 29:
-            raise _Malformed
+            raise Malformed
         value = 0
         if kind == _VARINT:
             begin = at
@@ -150,9 +152,9 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int
             begin = at
             at += 8 if kind == _FIXED64 else 4
         else:
-            raise _Malformed
+            raise Malformed
         if at > end:
-            raise _Malformed
+            raise Malformed
         yield number, kind, value, begin, at
 
 
@@ -196,14 +198,14 @@ def _tensor(data: bytes, at: int, end: int) -> tuple[int, float, int, int]:
     content = (0, 0)
     counts: dict[int, int] = {}
     raws: dict[int, int] = {}
-    for number, kind, value, begin, stop in _fields(data, at, end):
+    for number, kind, value, begin, stop in fields(data, at, end):
         if number == 1 and kind == _VARINT:
             dtype = _signed(value, 32)
         elif number == 2 and kind == _BYTES:
-            for inner, inner_kind, _, inner_begin, inner_stop in _fields(data, begin, stop):
+            for inner, inner_kind, _, inner_begin, inner_stop in fields(data, begin, stop):
                 if inner == 2 and inner_kind == _BYTES:
                     size = 0
-                    for part, part_kind, part_value, _, _ in _fields(data, inner_begin, inner_stop):
+                    for part, part_kind, part_value, _, _ in fields(data, inner_begin, inner_stop):
                         if part == 1 and part_kind == _VARINT:
                             size = part_value
                     rank += 1
@@ -250,7 +252,7 @@ def _collect(
             return
         if width:
             if (stop - begin) % width:
-                raise _Malformed
+                raise Malformed
             raw, after = int.from_bytes(data[begin : begin + width], "little"), begin + width
         else:
             raw, after = _varint(data, begin, stop)
@@ -275,7 +277,7 @@ class _Event:
         """Tag, kind, value, elements, rank, index, metadata."""
         summary = False
         index = 0
-        for number, kind, value, begin, stop in _fields(data, at, end):
+        for number, kind, value, begin, stop in fields(data, at, end):
             if number == 1 and kind == _FIXED64:
                 self.wall_time = _unpack_double(data, begin)[0]
             elif number == 2 and kind == _VARINT:
@@ -292,7 +294,7 @@ class _Event:
                     self._other(data, number, begin, stop)
 
     def _summary(self, data: bytes, at: int, end: int, index: int) -> int:
-        for number, kind, _, begin, stop in _fields(data, at, end):
+        for number, kind, _, begin, stop in fields(data, at, end):
             if number == 1 and kind == _BYTES:
                 self._value(data, begin, stop, index)
                 index += 1
@@ -302,7 +304,7 @@ class _Event:
         tag = b""
         metadata: bytes | None = None
         found: tuple[int, float, int, int] | None = None
-        for number, kind, _, begin, stop in _fields(data, at, end):
+        for number, kind, _, begin, stop in fields(data, at, end):
             if number == 1 and kind == _BYTES:
                 tag = _checked_tag(data, begin, stop)
             elif number == 9 and kind == _BYTES:
@@ -326,7 +328,7 @@ class _Event:
         if number == 4:
             self.values.append((RUN_GRAPH_TAG.encode(), Kind.GRAPH, _NAN, 1, 0, 0, None))
         elif number == 8:
-            for inner, kind, _, at, end in _fields(data, begin, stop):
+            for inner, kind, _, at, end in fields(data, begin, stop):
                 if inner == 1 and kind == _BYTES:
                     tag = _checked_tag(data, at, end)
             self.values.append((tag, Kind.RUN_METADATA, _NAN, 1, 0, 0, None))
@@ -334,7 +336,7 @@ class _Event:
             self.values.append((b"", Kind.META_GRAPH, _NAN, 0, 0, 0, None))
         elif number == 7:
             status = 0
-            for inner, kind, value, _, _ in _fields(data, begin, stop):
+            for inner, kind, value, _, _ in fields(data, begin, stop):
                 if inner == 1 and kind == _VARINT:
                     status = value
             if status == 1:
@@ -344,11 +346,11 @@ class _Event:
 def _checked_tag(data: bytes, begin: int, stop: int) -> bytes:
     tag = data[begin:stop]
     if len(tag) > MAX_TAG:
-        raise _Malformed
+        raise Malformed
     try:
         tag.decode()
     except UnicodeDecodeError:
-        raise _Malformed from None
+        raise Malformed from None
     return tag
 
 
@@ -393,7 +395,7 @@ def _read(
 ) -> None:
     try:
         event = _Event(payload, 0, len(payload))
-    except _Malformed:
+    except Malformed:
         found.add_damage(offset, total, BAD_EVENT)
         return
     if event.wall_time != event.wall_time:

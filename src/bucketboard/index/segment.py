@@ -1,0 +1,140 @@
+"""Making segments: rows of many files gathered, sorted and stored."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import numpy as np
+
+from bucketboard.events.columns import Columns
+from bucketboard.events.metadata import is_scalar, plugin_of
+from bucketboard.index.index import Index
+from bucketboard.index.manifest import Segment
+from bucketboard.index.news import News
+from bucketboard.index.objects import Objects
+from bucketboard.index.parquet import RUNS, SCALARS, in_order, join, names, pa, write
+from bucketboard.index.parts import Head, Part, Tag, head_table, split
+
+__all__ = ["Gathering", "store"]
+
+_ORDER = ("tag", "run", "file")
+
+
+def store(objects: Objects, head: Head, scalars: Any, values: Any) -> Segment:
+    """Sort and store a segment. Objects that no manifest names count for nothing."""
+    name = uuid.uuid4().hex
+    runs = write(objects, f"runs/{name}.parquet", head_table(head), in_order(values, _ORDER))
+    if not len(scalars):
+        return Segment(runs, None)
+    return Segment(runs, write(objects, f"scalars/{name}.parquet", None, in_order(scalars, _ORDER)))
+
+
+class Gathering:
+    """What the next segment will hold. Files of a run are added in the order of their names."""
+
+    def __init__(self, index: Index) -> None:
+        self._scalar: dict[str, dict[str, bool]] = {}
+        """By run and tag, whether it is a series of scalars: what its first value in the run says."""
+        self._indexed: dict[str, list[str]] = {}
+        self._index = index
+        for path in sorted(index.tags):
+            self._indexed.setdefault(split(path)[0], []).append(path)
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin with another segment."""
+        self.parts: dict[str, Part] = {}
+        self.rows = 0
+        self._tags: list[Tag] = []
+        self._scalars: list[Any] = []
+        self._values: list[Any] = []
+
+    def head(self) -> Head:
+        """What it says of files and tags."""
+        return Head(self.parts, self._tags)
+
+    def tables(self) -> tuple[Any, Any]:
+        """Scalars and other values."""
+        return join(self._scalars, SCALARS), join(self._values, RUNS)
+
+    def add(self, news: News) -> None:
+        """Add what is new of a file."""
+        path = news.part.path
+        self.parts[path] = news.part
+        run, file = split(path)
+        known = self._known(run, path)
+        tags: dict[str, Tag] = {}
+        for columns in news.columns:
+            if not len(columns):
+                continue
+            self._note_tags(columns, path, tags, known)
+            scalar_tags = np.array([known[tag] for tag in columns.tags] + [False], bool)
+            scalars = columns.is_scalar & scalar_tags[columns.tag]
+            self._add_scalars(columns.take(scalars), run, file)
+            self._add_values(columns.take(~scalars), run, file, tags, news.events)
+            self.rows += len(columns)
+        self._tags += tags.values()
+
+    def _known(self, run: str, path: str) -> dict[str, bool]:
+        known = self._scalar.get(run)
+        if known is None:
+            known = self._scalar[run] = {}
+        for other in self._indexed.get(run, ()):
+            if other > path:
+                break
+            for tag in self._index.tags[other].values():
+                known.setdefault(tag.tag, is_scalar(tag.kind, tag.first))
+        return known
+
+    def _note_tags(self, columns: Columns, path: str, tags: dict[str, Tag], known: dict[str, bool]) -> None:
+        places, first_rows, counts = np.unique(columns.tag, return_index=True, return_counts=True)
+        last_rows = len(columns) - 1 - np.unique(columns.tag[::-1], return_index=True)[1]
+        for place, first_row, count, last_row in zip(
+            places.tolist(), first_rows.tolist(), counts.tolist(), last_rows.tolist(), strict=True
+        ):
+            if place < 0:
+                continue
+            name = columns.tags[place]
+            step, wall_time = int(columns.step[last_row]), float(columns.wall_time[last_row])
+            before = tags.get(name)
+            first, stated = columns.first.get(place, b""), columns.stated.get(place)
+            kind = int(columns.kind[first_row])
+            if before is not None:
+                kind, first, count = before.kind, before.first, before.count + count
+                stated = before.stated if before.stated is not None else stated
+            known.setdefault(name, is_scalar(kind, first))
+            tags[name] = Tag(path, name, plugin_of(kind, first), kind, first, stated, count, step, wall_time)
+
+    def _add_scalars(self, columns: Columns, run: str, file: str) -> None:
+        if len(columns):
+            zeros: Any = np.zeros(len(columns), np.int32)
+            arrays = [
+                names(zeros, [run]),
+                names(columns.tag, columns.tags),
+                *(columns.step, columns.wall_time, columns.value, columns.kind.astype(np.int8)),
+                names(zeros, [file]),
+            ]
+            self._scalars.append(pa.Table.from_arrays([pa.array(array) for array in arrays], schema=SCALARS))
+
+    def _add_values(
+        self, columns: Columns, run: str, file: str, tags: dict[str, Tag], events: dict[int, bytes]
+    ) -> None:
+        if not len(columns):
+            return
+        zeros: Any = np.zeros(len(columns), np.int32)
+        plugins = [tags[tag].plugin if tag in tags else "" for tag in columns.tags]
+        tag = np.where(columns.tag < 0, len(columns.tags), columns.tag)
+        known: dict[str, Any] = {
+            "what": names(zeros, ["value"]),
+            "run": names(zeros, [run]),
+            "file": names(zeros, [file]),
+            "tag": names(tag, [*columns.tags, ""]),
+            "plugin": pa.array([*plugins, ""]).take(pa.array(tag)).dictionary_encode(),
+            "event": pa.array([events.get(offset) for offset in columns.offset.tolist()], pa.binary()),
+        }
+        for name in ("step", "wall_time", "offset", "length", "index", "elements", "rank"):
+            known[name] = pa.array(getattr(columns, name))
+        known["kind"] = pa.array(columns.kind.astype(np.int8))
+        arrays = [known.get(field.name, pa.nulls(len(columns), field.type)) for field in RUNS]
+        self._values.append(pa.Table.from_arrays(arrays, schema=RUNS))
