@@ -1,4 +1,4 @@
-"""What TensorFlow 2, its old v1 writer and Keras leave on disk: ``python logs_of_tensorflow.py all DIRECTORY``.
+"""What TensorFlow 2, its old v1 writer and Keras leave: ``python logs_of_tensorflow.py all DIRECTORY``.
 
 Run by a Python that has TensorFlow, which need not be the one of the tests.
 """
@@ -218,9 +218,7 @@ def _keras(directory: Path) -> None:
     words.compile("sgd", "mse")
     inner = str(directory / "embeddings")
     watch = keras.callbacks.TensorBoard(inner, embeddings_freq=1, embeddings_metadata="words.tsv")
-    words.fit(
-        draw.integers(0, 5, (8, 4)), draw.random((8, 4, 3)), epochs=1, callbacks=[watch], verbose=0
-    )
+    words.fit(draw.integers(0, 5, (8, 4)), draw.random((8, 4, 3)), epochs=1, callbacks=[watch], verbose=0)
     Path(inner, "words.tsv").write_text("a\nb\nc\nd\ne\n")
 
 

@@ -23,7 +23,9 @@ def test_every_answer_is_that_of_the_stock_one(written: Written, stored: Stored,
         assert unequal(expected, found, directory) == ""
 
 
-@pytest.mark.parametrize("samples", ["scalars=0,images=0,histograms=0", "scalars=7,images=3,histograms=5,text=2"])
+@pytest.mark.parametrize(
+    "samples", ["scalars=0,images=0,histograms=0", "scalars=7,images=3,histograms=5,text=2"]
+)
 def test_numbers_of_samples(written: Written, stored: Stored, samples: str) -> None:
     directory = written("torch")
     option = f"--samples_per_plugin={samples}"
