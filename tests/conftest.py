@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 from botocore.exceptions import ClientError
 
-from bucketboard.testing import Server, moto, seaweedfs
+from bucketboard.testing import Server, juicefs, moto, rclone, seaweedfs
 
 # Time limits are pytest-timeout's; a database of old failures would make runs differ from each other.
 hypothesis.settings.register_profile("bucketboard", deadline=None, database=None, print_blob=True)
@@ -57,6 +57,20 @@ def moto_server() -> Iterator[Server]:
 def seaweed_server() -> Iterator[Server]:
     """SeaweedFS: verifies signatures, conditions and checksums; "writer" may write only, "reader" read."""
     with seaweedfs(identities={"writer": ["Write"], "reader": ["Read", "List"]}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def juicefs_server() -> Iterator[Server]:
+    """JuiceFS's gateway: MinIO's front end, without conditional writes."""
+    with juicefs() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rclone_server() -> Iterator[Server]:
+    """rclone: no conditions, no part copy."""
+    with rclone() as server:
         yield server
 
 

@@ -9,12 +9,15 @@ import pytest
 
 from bucketboard.errors import BucketboardError, Reason
 from bucketboard.store.bucket import Bucket, Content, Part
+from bucketboard.store.fast import FastBucket
 
+Store = type[Bucket] | type[FastBucket]
+kinds = pytest.mark.parametrize("kind", [Bucket, FastBucket])
 PLAIN = Content("application/octet-stream", {})
 KEY = "exp/run 1/key"
 SECRETS = ("bucketboard-secret", "very-secret", "session-token-secret")
 
-OPERATIONS: dict[str, Callable[[Bucket], Any]] = {
+OPERATIONS: dict[str, Callable[[Any], Any]] = {
     "PutObject": lambda store: store.put(KEY, b"body", PLAIN),
     "HeadObject": lambda store: store.head(KEY),
     "GetObject": lambda store: store.get(KEY),
@@ -32,7 +35,19 @@ OPERATIONS: dict[str, Callable[[Bucket], Any]] = {
 }
 
 
-def failure(store: Bucket, operation: str = "PutObject") -> BucketboardError:
+FAST = ("PutObject", "HeadObject", "GetObject", "ListObjectsV2", "DeleteObject")
+"""What `FastBucket` can do."""
+
+
+def operations(*names: str) -> pytest.MarkDecorator:
+    """Each of the operations with each kind of bucket that has it."""
+    pairs = [(name, kind) for name in names or OPERATIONS for kind in (Bucket, FastBucket)]
+    return pytest.mark.parametrize(
+        ("operation", "kind"), [(name, kind) for name, kind in pairs if kind is Bucket or name in FAST]
+    )
+
+
+def failure(store: Bucket | FastBucket, operation: str = "PutObject") -> BucketboardError:
     """The error of ``operation``: of ours, naming what failed on what, without a secret, with its cause."""
     with pytest.raises(Exception) as caught:  # noqa: PT011 - that nothing else escapes is checked here
         OPERATIONS[operation](store)

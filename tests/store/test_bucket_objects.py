@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,10 +12,12 @@ from bucketboard.errors import BucketboardError, Reason, UnavailableError
 from bucketboard.events.record import crc32c
 from bucketboard.store.bucket import Bucket, Content
 from bucketboard.store.capabilities import FALSE_ETAG
+from bucketboard.store.fast import FastBucket
 from bucketboard.store.settings import Settings
 from bucketboard.testing import Fault, FaultKind, FaultProxy, Server
 
 both = pytest.mark.parametrize("server", ["seaweed", "moto"], indirect=True)
+every = pytest.mark.parametrize("server", ["seaweed", "moto", "juicefs", "rclone"], indirect=True)
 PLAIN = Content("application/octet-stream", {})
 KEYS = [
     "plain",
@@ -24,13 +27,14 @@ KEYS = [
     "?query=1&x#fragment;=",
     "quotes'\"<xml>&amp;",
     "dots/a..b/...c/.d",
+    "control\x01\x7f\u0085/\ttab",
     "~tilde!*()$@:,^[]{}|",
 ]
 
 
-@pytest.fixture
-def store(server: Server, bucket: tuple[Any, str]) -> Bucket:
-    return Bucket(bucket[1], Settings(endpoint_url=server.endpoint))
+@pytest.fixture(params=[Bucket, FastBucket])
+def store(request: pytest.FixtureRequest, server: Server, bucket: tuple[Any, str]) -> Bucket:
+    return request.param(bucket[1], Settings(endpoint_url=server.endpoint))  # type: ignore[no-any-return]
 
 
 @both
@@ -94,6 +98,30 @@ def test_get_gives_a_range_and_the_size_of_the_whole(
 def test_get_of_an_empty_object(store: Bucket) -> None:
     store.put("k", b"", PLAIN)
     assert [store.get("k", *where)[0] for where in ((), (0, 5), (3,))] == [b"", b"", b""]
+
+
+@both
+def test_a_stream_gives_what_get_gives(store: Bucket) -> None:
+    body = random.Random(1).randbytes(3_000_000)
+    store.put("k", body, Content("text/plain", {"a": "b"}))
+    for start, stop in ((0, None), (0, 1), (1_000_000, None), (5, 2_999_999), (3_000_000, None), (7, 7)):
+        pieces, info = store.stream("k", start, stop)
+        assert b"".join(pieces) == store.get("k", start, stop)[0] == body[start:stop]
+        assert (info.size, info.etag, dict(info.metadata)) == (len(body), store.head("k").etag, {"a": "b"})
+    pieces, _ = store.stream("k")
+    next(iter(pieces))  # one may leave off early
+
+
+@every
+def test_get_of_what_has_changed_is_refused(store: Bucket) -> None:
+    first = store.put("k", b"one", PLAIN)
+    assert store.get("k", 1, if_match=first.etag)[0] == b"ne"
+    store.put("k", b"other", PLAIN)
+    for read in (store.get, store.stream):
+        for where in ((), (1,), (1, 2), (1, 1), (7,)):
+            with pytest.raises(UnavailableError) as caught:
+                read("k", *where, if_match=first.etag)
+            assert caught.value.reason is Reason.PRECONDITION
 
 
 @both

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from failing import KEY, OPERATIONS, PLAIN, failure
+from failing import KEY, OPERATIONS, PLAIN, Store, failure, kinds, operations
 
 from bucketboard.errors import InvalidError, Reason, UnavailableError
 from bucketboard.store.bucket import Bucket
+from bucketboard.store.fast import FastBucket
 from bucketboard.store.settings import Settings
 from bucketboard.testing import Fault, FaultKind, FaultProxy, Server
 
@@ -44,56 +45,69 @@ def test_no_such_bucket(operation: str, moto_server: Server) -> None:  # Seaweed
     assert "create the bucket" in error.hint
 
 
-def test_a_head_can_not_tell_a_missing_bucket_from_a_missing_object(moto_server: Server) -> None:
-    error = failure(Bucket("no-such-bucket", Settings(endpoint_url=moto_server.endpoint)), "HeadObject")
+@kinds
+def test_a_head_can_not_tell_a_missing_bucket_from_a_missing_object(kind: Store, moto_server: Server) -> None:
+    error = failure(kind("no-such-bucket", Settings(endpoint_url=moto_server.endpoint)), "HeadObject")
     assert (type(error), error.reason) == (UnavailableError, Reason.NOT_FOUND)
 
 
-def test_a_wrong_secret(seaweed_server: Server, sign_as: Any) -> None:
+@kinds
+def test_a_wrong_secret(kind: Store, seaweed_server: Server, sign_as: Any) -> None:
     settings = sign_as(seaweed_server, "bucketboard", "very-secret")
-    error = failure(Bucket("any", settings))
+    error = failure(kind("any", settings))
     assert (type(error), error.reason) == (InvalidError, Reason.IDENTITY)
     assert "secret key" in error.hint
     assert "very-secret" not in repr(settings) + str(settings)
 
 
-def test_an_unknown_access_key(seaweed_server: Server, sign_as: Any) -> None:
-    error = failure(Bucket("any", sign_as(seaweed_server, "nobody", "very-secret")))
+@kinds
+def test_an_unknown_access_key(kind: Store, seaweed_server: Server, sign_as: Any) -> None:
+    error = failure(kind("any", sign_as(seaweed_server, "nobody", "very-secret")))
     assert (type(error), error.reason) == (InvalidError, Reason.IDENTITY)
     assert "access key is not known" in error.hint
 
 
 @pytest.mark.parametrize(
-    ("identity", "operation", "permission"),
+    ("identity", "operation", "permission", "kind"),
     [
-        ("reader", "PutObject", "s3:PutObject"),
-        ("reader", "CreateMultipartUpload", "s3:PutObject"),
-        ("reader", "DeleteObject", "s3:DeleteObject"),
-        ("writer", "GetObject", "s3:GetObject"),
-        ("writer", "ListObjectsV2", "s3:ListBucket"),
+        ("reader", "PutObject", "s3:PutObject", Bucket),
+        ("reader", "PutObject", "s3:PutObject", FastBucket),
+        ("reader", "CreateMultipartUpload", "s3:PutObject", Bucket),
+        ("reader", "DeleteObject", "s3:DeleteObject", Bucket),
+        ("writer", "GetObject", "s3:GetObject", Bucket),
+        ("writer", "GetObject", "s3:GetObject", FastBucket),
+        ("writer", "ListObjectsV2", "s3:ListBucket", Bucket),
     ],
 )
 def test_a_missing_permission_is_named(
-    identity: str, operation: str, permission: str, seaweed_server: Server, bucket: Any, sign_as: Any
+    identity: str,
+    operation: str,
+    permission: str,
+    kind: Store,
+    seaweed_server: Server,
+    bucket: Any,
+    sign_as: Any,
 ) -> None:
     settings = sign_as(seaweed_server, *seaweed_server.identities[identity])
-    error = failure(Bucket(bucket[1], settings), operation)
+    error = failure(kind(bucket[1], settings), operation)
     assert (type(error), error.reason) == (InvalidError, Reason.DENIED)
     assert permission in error.hint
 
 
-def test_a_denied_head_is_unknown(seaweed_server: Server, bucket: Any, sign_as: Any) -> None:
+@kinds
+def test_a_denied_head_is_unknown(kind: Store, seaweed_server: Server, bucket: Any, sign_as: Any) -> None:
     settings = sign_as(seaweed_server, *seaweed_server.identities["writer"])
-    error = failure(Bucket(bucket[1], settings), "HeadObject")
+    error = failure(kind(bucket[1], settings), "HeadObject")
     assert (type(error), error.reason) == (UnavailableError, Reason.DENIED)
     assert "unknown" in error.message
     assert "s3:GetObject" in error.hint
 
 
+@kinds
 @both
-def test_unsigned_requests_carry_no_signature(server: Server, bucket: Any) -> None:
+def test_unsigned_requests_carry_no_signature(kind: Store, server: Server, bucket: Any) -> None:
     with FaultProxy(server.endpoint, record=True) as proxy:
-        store = Bucket(bucket[1], Settings(endpoint_url=proxy.url, unsigned=True))
+        store = kind(bucket[1], Settings(endpoint_url=proxy.url, unsigned=True))
         if server.name == "moto":
             store.put(KEY, b"x", PLAIN)
         else:
@@ -102,14 +116,16 @@ def test_unsigned_requests_carry_no_signature(server: Server, bucket: Any) -> No
     assert "authorization" not in recorded.headers
 
 
-def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+@kinds
+def test_no_credentials(kind: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    error = failure(Bucket("any", Settings(endpoint_url="http://127.0.0.1:9", region="no-credentials")))
+    error = failure(kind("any", Settings(endpoint_url="http://127.0.0.1:9", region="no-credentials")))
     assert (type(error), error.reason) == (InvalidError, Reason.IDENTITY)
     assert "AWS_PROFILE" in error.hint
 
 
+@kinds
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -121,8 +137,8 @@ def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"endpoint_url": "[::1"}, r"\[::1"),
     ],
 )
-def test_settings_that_can_not_work_are_invalid(given: dict[str, Any], said: str) -> None:
-    store = Bucket("any", Settings(**{"endpoint_url": "http://127.0.0.1:9", **given}))
+def test_settings_that_can_not_work_are_invalid(kind: Store, given: dict[str, Any], said: str) -> None:
+    store = kind("any", Settings(**{"endpoint_url": "http://127.0.0.1:9", **given}))
     with pytest.raises(InvalidError, match=said) as caught:
         store.put(KEY, b"", PLAIN)
     assert caught.value.reason is Reason.OTHER
@@ -132,23 +148,25 @@ def test_settings_that_can_not_work_are_invalid(given: dict[str, Any], said: str
         _ = store.on_aws
 
 
+@kinds
 @pytest.mark.parametrize("name", ["bad bucket", "x?y", "arn:aws:s3:eu-west-1:1:accesspoint/x"])
-def test_a_bucket_name_that_can_not_be_is_invalid(name: str) -> None:
-    assert type(failure(Bucket(name, Settings(endpoint_url="http://127.0.0.1:9")))) is InvalidError
+def test_a_bucket_name_that_can_not_be_is_invalid(kind: Store, name: str) -> None:
+    assert type(failure(kind(name, Settings(endpoint_url="http://127.0.0.1:9")))) is InvalidError
 
 
-@pytest.mark.parametrize("operation", list(OPERATIONS))
-def test_an_endpoint_that_is_down(operation: str, moto_server: Server) -> None:
+@operations()
+def test_an_endpoint_that_is_down(kind: Store, operation: str, moto_server: Server) -> None:
     with FaultProxy(moto_server.endpoint) as proxy:
         proxy.down()
-        error = failure(Bucket("any", Settings(endpoint_url=proxy.url)), operation)
+        error = failure(kind("any", Settings(endpoint_url=proxy.url)), operation)
     assert (type(error), error.reason) == (UnavailableError, Reason.OTHER)  # nothing can have happened
     assert proxy.url in error.message
     assert "endpoint" in error.hint
 
 
-def test_a_host_that_does_not_exist() -> None:
-    error = failure(Bucket("any", Settings(endpoint_url="http://no-such-host.invalid")))
+@kinds
+def test_a_host_that_does_not_exist(kind: Store) -> None:
+    error = failure(kind("any", Settings(endpoint_url="http://no-such-host.invalid")))
     assert (type(error), error.reason) == (UnavailableError, Reason.OTHER)
 
 
@@ -190,24 +208,28 @@ def tls_server(tmp_path: Path) -> Iterator[str]:
     thread.join()
 
 
-def test_a_certificate_that_nobody_vouches_for(tls_server: str) -> None:
-    error = failure(Bucket("any", Settings(endpoint_url=tls_server)))
+@kinds
+def test_a_certificate_that_nobody_vouches_for(kind: Store, tls_server: str) -> None:
+    error = failure(kind("any", Settings(endpoint_url=tls_server)))
     assert type(error) is UnavailableError
     assert "ca_bundle" in error.hint
 
 
+@kinds
 @pytest.mark.parametrize("bundle", ["missing.pem", "garbage.pem"])
-def test_a_ca_bundle_that_is_none(bundle: str, tls_server: str, tmp_path: Path) -> None:
+def test_a_ca_bundle_that_is_none(kind: Store, bundle: str, tls_server: str, tmp_path: Path) -> None:
     (tmp_path / "garbage.pem").write_text("no certificate")
-    error = failure(Bucket("any", Settings(endpoint_url=tls_server, ca_bundle=str(tmp_path / bundle))))
+    error = failure(kind("any", Settings(endpoint_url=tls_server, ca_bundle=str(tmp_path / bundle))))
     assert "ca_bundle" in str(error)
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("operation", ["PutObject", "GetObject", "ListObjectsV2", "CompleteMultipartUpload"])
-def test_a_server_that_hangs_is_given_up_after_the_timeout(operation: str, moto_server: Server) -> None:
+@operations("PutObject", "GetObject", "ListObjectsV2", "CompleteMultipartUpload")
+def test_a_server_that_hangs_is_given_up_after_the_timeout(
+    kind: Store, operation: str, moto_server: Server
+) -> None:
     with FaultProxy(moto_server.endpoint) as proxy:
         injection = proxy.inject(Fault(FaultKind.HANG))
-        error = failure(Bucket("any", Settings(endpoint_url=proxy.url, timeout=0.2)), operation)
+        error = failure(kind("any", Settings(endpoint_url=proxy.url, timeout=0.2)), operation)
         assert injection.fired == 1  # nothing is repeated behind our back
     assert (type(error), error.reason) == (UnavailableError, Reason.OUTCOME_UNKNOWN)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bucketboard.errors import BucketboardError, InvalidError, Reason
+from bucketboard.errors import BucketboardError, InvalidError, Reason, UnavailableError
 from bucketboard.store.client import is_aws, s3_client
 from bucketboard.store.settings import Settings
 
-__all__ = ["Bucket", "Content", "Listing", "ObjectInfo", "Part"]
+__all__ = ["Bucket", "Content", "Listing", "ObjectInfo", "Part", "check_match"]
+
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,29 +115,46 @@ class Bucket:
         answer = self._call("HeadObject", key)
         return _info(key, int(answer["ContentLength"]), answer)
 
-    def get(self, key: str, start: int = 0, stop: int | None = None) -> tuple[bytes, ObjectInfo]:
-        """GetObject of bytes ``start`` to ``stop`` (exclusive; None: to the end).
+    def get(
+        self, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
+    ) -> tuple[bytes, ObjectInfo]:
+        """GetObject of bytes ``start`` to ``stop`` (exclusive; None: to the end), conditional where asked.
 
         The info's ``size`` is that of the whole object. An empty range, or a start at or past the end, gives
         no bytes; S3 has no such ranges, so that the info comes from a HEAD.
         """
-        if stop is not None and stop <= start:
-            return b"", self.head(key)
-        params: dict[str, Any] = {}
+        pieces, info = self.stream(key, start, stop, if_match=if_match)
+        return b"".join(pieces), info
+
+    def stream(
+        self, key: str, start: int = 0, stop: int | None = None, *, if_match: str | None = None
+    ) -> tuple[Iterator[bytes], ObjectInfo]:
+        """GetObject like :meth:`get`, its bytes in pieces as they arrive."""
+        params: dict[str, Any] = {} if if_match is None else {"IfMatch": if_match}
         if start or stop is not None:
             params["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+        answer = None
+        if stop is None or stop > start:
+            try:
+                answer = self._call("GetObject", key, **params)
+            except BucketboardError as error:
+                if not params or _status(error) != 416:
+                    raise
+        if answer is None:
+            info = self.head(key)
+            check_match(self.name, info, if_match)
+            return iter(()), info
+        total = answer.get("ContentRange", "").rpartition("/")[2]
+        info = _info(key, int(total) if total.isdigit() else int(answer["ContentLength"]), answer)
+        check_match(self.name, info, if_match)
+        return self._pieces(answer["Body"], key), info
+
+    def _pieces(self, body: Any, key: str) -> Iterator[bytes]:
         try:
-            answer = self._call("GetObject", key, **params)
-        except BucketboardError as error:
-            if not params or _status(error) != 416:
-                raise
-            return b"", self.head(key)
-        try:
-            body: bytes = answer["Body"].read()
+            with contextlib.closing(body):
+                yield from body.iter_chunks(_CHUNK)
         except Exception as error:
             raise self._translate(error, "GetObject", key) from error
-        total = answer.get("ContentRange", "").rpartition("/")[2]
-        return body, _info(key, int(total) if total.isdigit() else len(body), answer)
 
     def list(self, prefix: str, *, delimiter: str = "") -> Listing:
         """ListObjectsV2, all pages."""
@@ -297,6 +317,14 @@ _METHODS = {
     "ListMultipartUploads": "list_multipart_uploads",
     "GetBucketVersioning": "get_bucket_versioning",
 }
+
+
+def check_match(bucket: str, info: ObjectInfo, if_match: str | None) -> None:
+    """Raise as a server should that has other bytes than asked for: some ignore conditions of a GET."""
+    if if_match is not None and info.etag.strip('"') != if_match.strip('"'):
+        raise UnavailableError(
+            f"GetObject s3://{bucket}/{info.key}: the object has changed", reason=Reason.PRECONDITION
+        )
 
 
 def _status(error: BucketboardError) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from bucketboard.store.settings import Settings
 
-__all__ = ["is_aws", "s3_client"]
+__all__ = ["is_aws", "new_session", "s3_client"]
 
 _clients: dict[tuple[object, ...], Any] = {}
 _lock = threading.Lock()
@@ -53,7 +53,6 @@ def s3_client(settings: Settings, *, attempts: int = 1) -> Any:
 
 
 def _new_client(settings: Settings, endpoint: str | None, attempts: int) -> Any:
-    import boto3
     import botocore
     from botocore.config import Config
 
@@ -72,7 +71,7 @@ def _new_client(settings: Settings, endpoint: str | None, attempts: int) -> Any:
         options["signature_version"] = botocore.UNSIGNED
     if settings.path_style is not None:  # else in the path where there is an endpoint, as botocore does it
         options["s3"] = {"addressing_style": "path" if settings.path_style else "virtual"}
-    session = boto3.session.Session(profile_name=settings.profile, region_name=settings.region)
+    session = new_session(settings)
     region = session.region_name
     if region is None and endpoint is not None:
         region = "us-east-1"  # S3-compatible servers want a region in the signature, seldom a certain one
@@ -83,6 +82,13 @@ def _new_client(settings: Settings, endpoint: str | None, attempts: int) -> Any:
         verify=settings.ca_bundle,
         config=Config(**options),
     )
+
+
+def new_session(settings: Settings) -> Any:
+    """A boto3 session with the profile and region of ``settings``."""
+    import boto3
+
+    return boto3.session.Session(profile_name=settings.profile, region_name=settings.region)
 
 
 def is_aws(client: Any) -> bool:

@@ -1,14 +1,17 @@
-"""botocore's errors as ours: what failed, on which object, why, and what to do about it."""
+"""botocore's and obstore's errors as ours: what failed, on which object, why, and what to do about it."""
 
 from __future__ import annotations
 
+import html
+import re
+from dataclasses import dataclass
 from typing import Any
 
 from botocore import exceptions as boto
 
 from bucketboard.errors import BucketboardError, InvalidError, Reason, UnavailableError
 
-__all__ = ["translate"]
+__all__ = ["Answer", "answer_in", "translate", "translate_native"]
 
 _PERMISSIONS = {
     "PutObject": "s3:PutObject",
@@ -160,3 +163,69 @@ def _from_answer(error: Any, operation: str, where: str) -> BucketboardError:
     if reason in (Reason.PRECONDITION, Reason.CONFLICT, Reason.NOT_FOUND, Reason.NO_SUCH_UPLOAD):
         return UnavailableError(message, reason=reason)
     return InvalidError(message, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A server's refusal, as far as obstore repeats it. ``code`` is that of S3, else the status."""
+
+    status: int
+    code: str
+    message: str
+
+
+_STATUS = re.compile(r"status code: (\d{3})|Client error with status (\d{3})")
+_CODE = re.compile(r"<Code>\s*([^<]{1,100}?)\s*</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]{0,500})</Message>")
+_OS_MESSAGE = re.compile(r'message: "([^"]{1,100})"')
+_DEBUG = "\n\nDebug source:\n"
+
+
+def answer_in(error: BaseException) -> Answer | None:
+    """The server's answer that obstore's ``error`` tells of, if there was one."""
+    text = str(error).partition(_DEBUG)[0]
+    status = _STATUS.search(text)
+    if not status:
+        return None
+    number = status.group(1) or status.group(2)
+    code, message = _CODE.search(text, status.end()), _MESSAGE.search(text, status.end())
+    return Answer(
+        int(number),
+        code.group(1) if code else number,
+        html.unescape(message.group(1)) if message else "",
+    )
+
+
+def translate_native(
+    error: BaseException, operation: str, bucket: str, key: str, endpoint: str
+) -> BucketboardError:
+    """The error of ours for what obstore raised; reason UNSUPPORTED for its own refusals and panics.
+
+    obstore has few kinds of errors, so that the text has to tell.
+    """
+    answer = answer_in(error)
+    if answer is not None:
+        response = {
+            "Error": {"Code": answer.code, "Message": answer.message},
+            "ResponseMetadata": {"HTTPStatusCode": answer.status},
+        }
+        return translate(boto.ClientError(response, operation), operation, bucket, key)
+    said, _, debug = str(error).partition(_DEBUG)
+    detail = _OS_MESSAGE.search(debug)
+    reason = detail.group(1) if detail else ""
+    foreign: Exception
+    if "ertificate" in debug:
+        foreign = boto.SSLError(endpoint_url=endpoint, error=reason or "the certificate is not trusted")
+    elif re.search(r"kind: Connect\b", debug):
+        foreign = boto.EndpointConnectionError(endpoint_url=endpoint, error=reason)
+    elif re.search(r"HTTP error|kind: (Timeout|Interrupted|Body|Decode|Request)\b|HttpError", said + debug):
+        timed_out = "Timeout" in debug or "TimedOut" in debug
+        foreign = (
+            boto.ReadTimeoutError(endpoint_url=endpoint)
+            if timed_out
+            else boto.ConnectionClosedError(endpoint_url=endpoint)
+        )
+    else:
+        where = f"{operation} s3://{bucket}/{key}"
+        return UnavailableError(f"{where}: {said[:300]}", reason=Reason.UNSUPPORTED)
+    return translate(foreign, operation, bucket, key)
