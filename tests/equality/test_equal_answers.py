@@ -23,13 +23,18 @@ def test_every_answer_is_that_of_the_stock_one(written: Written, stored: Stored,
         assert unequal(expected, found, directory) == ""
 
 
-@pytest.mark.parametrize(
-    "samples", ["scalars=0,images=0,histograms=0", "scalars=7,images=3,histograms=5,text=2"]
-)
-def test_numbers_of_samples(written: Written, stored: Stored, samples: str) -> None:
+def test_fewer_samples(written: Written, stored: Stored) -> None:
     directory = written("torch")
-    option = f"--samples_per_plugin={samples}"
+    option = "--samples_per_plugin=scalars=7,images=3,histograms=5,text=2"
     with stock(directory, option) as expected, ours(stored(directory), arguments=["--", option]) as found:
+        assert unequal(expected, found, directory) == ""
+
+
+def test_all_samples(written: Written, stored: Stored) -> None:
+    """0 means all, as TensorBoard's help says; its plugins then show none, so it is asked for many."""
+    directory = written("torch")
+    many, none = (f"--samples_per_plugin=scalars={n},images={n},histograms={n}" for n in (10**6, 0))
+    with stock(directory, many) as expected, ours(stored(directory), arguments=["--", none]) as found:
         assert unequal(expected, found, directory) == ""
 
 
