@@ -140,9 +140,9 @@ class _Update:
         with ThreadPoolExecutor(_READERS, "bucketboard-index") as pool:
             while True:
                 for path, info in itertools.islice(paths, _AHEAD - len(waiting)):
-                    known = index.files.get(path)
+                    known, tags = index.files.get(path), index.tags.get(path, {})
                     waiting.append(
-                        (path, pool.submit(read_news, self._source, path, info, known, self._read))
+                        (path, pool.submit(read_news, self._source, path, info, known, tags, self._read))
                     )
                 if not waiting:
                     return

@@ -21,6 +21,8 @@ GRACE = datetime.timedelta(hours=1)
 """For which a segment stays when it is not named any more: readers may be at it."""
 _MANY = 8
 _MOST = 16
+_SMALL = 1 << 20
+"""Bytes that are rewritten without a thought."""
 
 
 def compacted(
@@ -50,10 +52,10 @@ def compacted(
 
 def _longest_stretch(sizes: list[int]) -> list[int]:
     """Small segments behind each other: what is between two parts of a file must not be left out."""
-    tenth = sum(sizes) / 10
+    small = max(sum(sizes) / 10, _SMALL)
     stretches: list[list[int]] = [[]]
     for number, size in enumerate(sizes):
-        if size > tenth:
+        if size > small:
             stretches.append([])
         else:
             stretches[-1].append(number)

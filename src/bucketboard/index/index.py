@@ -74,10 +74,14 @@ class ScalarRows:
 
 @dataclass(frozen=True, slots=True)
 class ValueRows:
-    """The other values of a tag of a file, in the order of the file; arrays as in Columns."""
+    """The other values of a tag of a file, in the order of the file; arrays as in Columns.
+
+    Also numbers where the tag's first value in the file does not say that they are scalars.
+    """
 
     step: Any
     wall_time: Any
+    value: Any
     kind: Any
     offset: Any
     length: Any
@@ -156,7 +160,7 @@ class Index:
         Raises:
             BucketboardError: the index can't be read now, or is not there any more: open it anew.
         """
-        columns = ("step", "wall_time", "kind", "offset", "length", "index", "elements", "rank")
+        columns = ("step", "wall_time", "value", "kind", "offset", "length", "index", "elements", "rank")
         found: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for number, table in self._tables("runs", tags):
             for key, rows in self._groups(number, table, tags, paths):

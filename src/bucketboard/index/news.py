@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from bucketboard.errors import Reason, UnavailableError
 from bucketboard.events.columns import Columns, Damage
+from bucketboard.events.metadata import is_scalar
 from bucketboard.events.record import HEADER_BYTES
 from bucketboard.events.scanner import FileScanner
-from bucketboard.index.index import Covered
+from bucketboard.index.index import Covered, TagRows
 from bucketboard.index.objects import Source
 from bucketboard.index.parts import Part
 from bucketboard.store.bucket import ObjectInfo
@@ -42,23 +45,35 @@ class News:
 
 
 def read_news(
-    source: Source, path: str, listed: ObjectInfo, known: Covered | None, progress: Callable[[int], None]
+    source: Source,
+    path: str,
+    listed: ObjectInfo,
+    known: Covered | None,
+    tags: Mapping[str, TagRows],
+    progress: Callable[[int], None],
 ) -> News:
     """Read ``path`` from where it is covered on, or from its beginning if it is another file by now.
+
+    ``tags`` are those that are known of the file.
 
     Raises:
         BucketboardError: it can't be read.
     """
     for _ in range(_TRIES):
         try:
-            return _read(source, path, listed.size, known, progress)
+            return _read(source, path, listed.size, known, tags, progress)
         except _Replaced:
-            known = None
+            known, tags = None, {}
     raise UnavailableError(f"{path} is replaced again and again", reason=Reason.CONFLICT)
 
 
 def _read(
-    source: Source, path: str, size: int, known: Covered | None, progress: Callable[[int], None]
+    source: Source,
+    path: str,
+    size: int,
+    known: Covered | None,
+    tags: Mapping[str, TagRows],
+    progress: Callable[[int], None],
 ) -> News:
     begin = known.end if known else 0
     scanner = FileScanner(begin)
@@ -67,6 +82,7 @@ def _read(
     etag, looked = "", 0
     found: list[Columns] = []
     events: dict[int, bytes] = {}
+    others: dict[str, bool] = {name: not is_scalar(tag.kind, tag.first) for name, tag in tags.items()}
     start = math.nan
     while not scanner.dead:
         offset = scanner.offset
@@ -84,7 +100,7 @@ def _read(
         log_id, size, etag = info.metadata.get(_LOG_ID), info.size, info.etag
         fresh = memoryview(data)[again:]
         columns = scanner.feed(fresh)
-        _keep_events(columns, fresh, offset, events)
+        _keep_events(columns, fresh, offset, others, events)
         found.append(columns)
         start = min((time for time in (start, columns.start) if not math.isnan(time)), default=math.nan)
         taken = scanner.offset - offset
@@ -97,8 +113,15 @@ def _read(
     return News(part, found, events, scanner.damage)
 
 
-def _keep_events(columns: Columns, data: memoryview, base: int, events: dict[int, bytes]) -> None:
-    short = ~columns.is_scalar & (columns.length <= EVENT_BYTES)
+def _keep_events(
+    columns: Columns, data: memoryview, base: int, others: dict[str, bool], events: dict[int, bytes]
+) -> None:
+    """Keep short events of series that are not of scalars; ``others`` says which are."""
+    for place, first in columns.first.items():
+        kind = int(columns.kind[np.argmax(columns.tag == place)])
+        others.setdefault(columns.tags[place], not is_scalar(kind, first))
+    wanted = np.array([*(others[tag] for tag in columns.tags), True], bool)[columns.tag]
+    short = wanted & (columns.length <= EVENT_BYTES)
     for offset, length in zip(columns.offset[short].tolist(), columns.length[short].tolist(), strict=True):
         at = offset - base
         events[offset] = bytes(data[at + HEADER_BYTES : at + length - 4])

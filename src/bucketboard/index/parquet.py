@@ -62,6 +62,7 @@ RUNS = pa.schema(
         ("kind", pa.int8()),
         ("step", pa.int64()),
         ("wall_time", pa.float64()),
+        ("value", pa.float64()),
         ("offset", pa.int64()),
         ("length", pa.int64()),
         ("index", pa.int32()),
@@ -163,7 +164,10 @@ class _Ranges(io.RawIOBase):
     def fetch(self, start: int, stop: int) -> None:
         """Have bytes ``start`` to ``stop``."""
         if not any(at <= start and stop <= at + len(body) for at, body in self._known):
-            self._known.append((start, self._objects.get(self._piece.name, start, stop)[0]))
+            body = self._objects.get(self._piece.name, start, stop)[0]
+            if len(body) != stop - start:
+                raise ValueError(f"{self._piece.name} is shorter than the manifest says")
+            self._known.append((start, body))
 
     def readable(self) -> bool:
         return True
@@ -186,10 +190,9 @@ class _Ranges(io.RawIOBase):
             return b""
         self.fetch(start, stop)
         self._at = stop
-        for at, body in self._known:
-            if at <= start and stop <= at + len(body):
-                return body[start - at : stop - at]
-        raise InvalidError(f"{self._piece.name} is shorter than the manifest says")
+        return next(
+            body[start - at : stop - at] for at, body in self._known if at <= start and stop <= at + len(body)
+        )
 
     def size(self) -> int:
         """Bytes of the whole."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from bucketboard.events.columns import Columns
 from bucketboard.events.metadata import is_scalar, plugin_of
-from bucketboard.index.index import Index
+from bucketboard.index.index import Index, TagRows
 from bucketboard.index.manifest import Segment
 from bucketboard.index.news import News
 from bucketboard.index.objects import Objects
@@ -31,15 +32,13 @@ def store(objects: Objects, head: Head, scalars: Any, values: Any) -> Segment:
 
 
 class Gathering:
-    """What the next segment will hold. Files of a run are added in the order of their names."""
+    """What the next segment will hold.
+
+    Whether a series is one of scalars is what its first value in the file says: each file can be read alone.
+    """
 
     def __init__(self, index: Index) -> None:
-        self._scalar: dict[str, dict[str, bool]] = {}
-        """By run and tag, whether it is a series of scalars: what its first value in the run says."""
-        self._indexed: dict[str, list[str]] = {}
         self._index = index
-        for path in sorted(index.tags):
-            self._indexed.setdefault(split(path)[0], []).append(path)
         self.clear()
 
     def clear(self) -> None:
@@ -63,12 +62,13 @@ class Gathering:
         path = news.part.path
         self.parts[path] = news.part
         run, file = split(path)
-        known = self._known(run, path)
+        before = self._index.tags.get(path, {}) if news.part.begin else {}
+        known = {name: is_scalar(tag.kind, tag.first) for name, tag in before.items()}
         tags: dict[str, Tag] = {}
         for columns in news.columns:
             if not len(columns):
                 continue
-            self._note_tags(columns, path, tags, known)
+            self._note_tags(columns, path, tags, before, known)
             scalar_tags = np.array([known[tag] for tag in columns.tags] + [False], bool)
             scalars = columns.is_scalar & scalar_tags[columns.tag]
             self._add_scalars(columns.take(scalars), run, file)
@@ -76,18 +76,14 @@ class Gathering:
             self.rows += len(columns)
         self._tags += tags.values()
 
-    def _known(self, run: str, path: str) -> dict[str, bool]:
-        known = self._scalar.get(run)
-        if known is None:
-            known = self._scalar[run] = {}
-        for other in self._indexed.get(run, ()):
-            if other > path:
-                break
-            for tag in self._index.tags[other].values():
-                known.setdefault(tag.tag, is_scalar(tag.kind, tag.first))
-        return known
-
-    def _note_tags(self, columns: Columns, path: str, tags: dict[str, Tag], known: dict[str, bool]) -> None:
+    def _note_tags(
+        self,
+        columns: Columns,
+        path: str,
+        tags: dict[str, Tag],
+        before: Mapping[str, TagRows],
+        known: dict[str, bool],
+    ) -> None:
         places, first_rows, counts = np.unique(columns.tag, return_index=True, return_counts=True)
         last_rows = len(columns) - 1 - np.unique(columns.tag[::-1], return_index=True)[1]
         for place, first_row, count, last_row in zip(
@@ -97,14 +93,15 @@ class Gathering:
                 continue
             name = columns.tags[place]
             step, wall_time = int(columns.step[last_row]), float(columns.wall_time[last_row])
-            before = tags.get(name)
+            here = tags.get(name)
             first, stated = columns.first.get(place, b""), columns.stated.get(place)
             kind = int(columns.kind[first_row])
-            if before is not None:
-                kind, first, count = before.kind, before.first, before.count + count
-                stated = before.stated if before.stated is not None else stated
+            if here is not None:
+                kind, first, count = here.kind, here.first, here.count + count
+                stated = here.stated if here.stated is not None else stated
             known.setdefault(name, is_scalar(kind, first))
-            tags[name] = Tag(path, name, plugin_of(kind, first), kind, first, stated, count, step, wall_time)
+            plugin = before[name].plugin if name in before else plugin_of(kind, first)
+            tags[name] = Tag(path, name, plugin, kind, first, stated, count, step, wall_time)
 
     def _add_scalars(self, columns: Columns, run: str, file: str) -> None:
         if len(columns):
@@ -133,7 +130,7 @@ class Gathering:
             "plugin": pa.array([*plugins, ""]).take(pa.array(tag)).dictionary_encode(),
             "event": pa.array([events.get(offset) for offset in columns.offset.tolist()], pa.binary()),
         }
-        for name in ("step", "wall_time", "offset", "length", "index", "elements", "rank"):
+        for name in ("step", "wall_time", "offset", "length", "index", "elements", "rank", "value"):
             known[name] = pa.array(getattr(columns, name))
         known["kind"] = pa.array(columns.kind.astype(np.int8))
         arrays = [known.get(field.name, pa.nulls(len(columns), field.type)) for field in RUNS]
