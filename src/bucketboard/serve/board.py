@@ -18,7 +18,6 @@ from bucketboard.serve.catalog import Catalog
 from bucketboard.serve.guard import Guard
 from bucketboard.serve.mirror import Mirror
 from bucketboard.serve.provider import CatalogProvider
-from bucketboard.serve.records import Records
 from bucketboard.serve.routes import FastRoutes
 from bucketboard.serve.watch import Watch
 
@@ -67,7 +66,6 @@ class Board(program.TensorBoard):  # type: ignore[misc]
         self._catalog = catalog
         self._watch = watch
         self._samples = samples
-        self._records = Records()
         self._mirror = Mirror(catalog)
         self._web: Any = None
         # Debugger V2, opened, imports TensorFlow where there is one, and that has no S3.
@@ -115,11 +113,10 @@ class Board(program.TensorBoard):  # type: ignore[misc]
         if self._web is not None:
             self._web.shutdown()
             self._web.server_close()
-        self._records.close()
         self._mirror.close()
 
     def _make_data_ingester(self) -> _Ingester:
-        return _Ingester(CatalogProvider(self._catalog, self._records))
+        return _Ingester(CatalogProvider(self._catalog))
 
     def _make_server(self) -> Any:
         ingester = self._make_data_ingester()

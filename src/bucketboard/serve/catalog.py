@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from bucketboard.errors import BucketboardError, CorruptDataError, InvalidError, UnavailableError
+from bucketboard.serve.indexed import Indexed, open_index
 from bucketboard.serve.mount import Mount
 from bucketboard.serve.reading import InOrder, Replaced, is_gone, read_file
+from bucketboard.serve.records import Records
 from bucketboard.serve.run import EventFile, Run
+from bucketboard.serve.series import Series
 from bucketboard.serve.tree import is_event_file, is_shown, parent, run_name
 from bucketboard.store.bucket import ObjectInfo
 
@@ -33,10 +36,14 @@ class Catalog:
         *,
         runs: str | None = None,
         samples: Mapping[str, int | None] | None = None,
+        cache_size: int = 0,
     ) -> None:
         self.mounts = mounts
         self.runs: dict[str, Run] = {}
+        self.records = Records()
         self._samples = dict(samples or {})
+        self._cache_size = cache_size
+        self._indexes: dict[Mount, Indexed] | None = None
         try:
             self._wanted = re.compile(runs) if runs is not None else None
         except re.error as error:
@@ -82,9 +89,35 @@ class Catalog:
     def close(self) -> None:
         """Read nothing more."""
         self._closed = True
+        self.records.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def load(self, wanted: Sequence[tuple[Run, Series]]) -> bool:
+        """Fetch the points of unread series from the index.
+
+        False if there is no index any more: then the runs were read from their files, and are other ones.
+        """
+        for mount, indexed in list((self._indexes or {}).items()):
+            some = [(run, series) for run, series in wanted if series.unread and run.source is mount.source]
+            if not some:
+                continue
+            try:
+                indexed.read(some, self.records)
+            except BucketboardError as error:
+                _log.warning("the index can't be used any more, reading the files instead: %s", error.message)
+                with self._lock:
+                    if self._indexes and self._indexes.pop(mount, None):
+                        unread = {name for name, run in self.runs.items() if run.source is mount.source}
+                        self.runs = {name: run for name, run in self.runs.items() if name not in unread}
+                        self._read_new()
+                return False
+        return True
+
     def _read_new(self) -> None:
+        if self._indexes is None:
+            opened = {mount: open_index(mount, self._cache_size) for mount in self.mounts}
+            self._indexes = {mount: index for mount, index in opened.items() if index}
+        indexes = self._indexes
         found = {
             name: (mount, paths) for mount in self.mounts for name, paths in self._event_files(mount).items()
         }
@@ -95,6 +128,8 @@ class Catalog:
             if run is None or not run.files.keys() <= set(paths):
                 # A run without one of its files is another run.
                 run = Run(name, mount.source, self._samples)
+                if mount in indexes:
+                    indexes[mount].restore(run, paths, mount.files)
             loads.append(_Load(run, mount, paths))
             # Until it is read anew, what was shown before is shown.
             runs[name] = self.runs.get(name, run)

@@ -13,7 +13,6 @@ from tensorboard.data import provider
 from bucketboard.errors import BucketboardError
 from bucketboard.serve.catalog import Catalog
 from bucketboard.serve.compat import BLOBS, SCALAR, TENSOR, UNKNOWN, blobs_of, tensor_of
-from bucketboard.serve.records import Records
 from bucketboard.serve.reservoir import downsample as places_of
 from bucketboard.serve.run import Run
 from bucketboard.serve.series import Series
@@ -28,28 +27,44 @@ class UnavailableNow(errors.PublicError):  # type: ignore[misc]
 
 
 def select(
-    catalog: Catalog, data_class: int, plugin: str, run_tag_filter: Any = None
-) -> Iterator[tuple[Run, list[Series]]]:
-    """The runs, each with its series of a class and plugin that have points and pass the filter."""
-    runs = run_tag_filter.runs if run_tag_filter is not None else None
+    catalog: Catalog, data_class: int, plugin: str, run_tag_filter: Any = None, *, load: bool = True
+) -> list[tuple[Run, list[Series]]]:
+    """The runs, each with its series of a class and plugin that have points and pass the filter.
+
+    Without ``load`` the points of some may not have been fetched yet, but what is latest of them is known.
+    """
+    found = [
+        (run, series)
+        for run, series in _candidates(catalog, run_tag_filter)
+        if _is(series, data_class, plugin)
+    ]
+    unread = [pair for pair in found if pair[1].unread and (load or pair[1].latest is None)]
+    if unread:
+        try:
+            read = catalog.load(unread)
+        except BucketboardError as error:
+            raise UnavailableNow(str(error)) from error
+        if not read:
+            return select(catalog, data_class, plugin, run_tag_filter, load=load)
+    chosen: dict[Run, list[Series]] = {}
+    for run, series in found:
+        if series.unread or len(series.points):
+            chosen.setdefault(run, []).append(series)
+    return list(chosen.items())
+
+
+def _candidates(catalog: Catalog, run_tag_filter: Any) -> Iterator[tuple[Run, Series]]:
+    names = run_tag_filter.runs if run_tag_filter is not None else None
     tags = run_tag_filter.tags if run_tag_filter is not None else None
     known = catalog.runs
-    for run in list(known.values()) if runs is None else [known[name] for name in runs if name in known]:
-        all_series = run.series
-        chosen = (
-            list(all_series.values())
-            if tags is None
-            else [all_series[tag] for tag in tags if tag in all_series]
-        )
-        found = [
-            series
-            for series in chosen
-            if series.metadata.data_class == data_class
-            and series.metadata.plugin == plugin
-            and len(series.points)
-        ]
-        if found:
-            yield run, found
+    for run in list(known.values()) if names is None else [known[name] for name in names if name in known]:
+        for series in list(run.series.values()) if tags is None else map(run.series.get, tags):
+            if series is not None:
+                yield run, series
+
+
+def _is(series: Series, data_class: int, plugin: str) -> bool:
+    return series.metadata.data_class == data_class and series.metadata.plugin == plugin
 
 
 class CatalogProvider(provider.DataProvider):  # type: ignore[misc]
@@ -59,9 +74,8 @@ class CatalogProvider(provider.DataProvider):  # type: ignore[misc]
     TensorBoard's own rules in Python.
     """
 
-    def __init__(self, catalog: Catalog, records: Records) -> None:
+    def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._records = records
 
     def __str__(self) -> str:
         return f"CatalogProvider({self._catalog.location!r})"
@@ -106,7 +120,7 @@ class CatalogProvider(provider.DataProvider):  # type: ignore[misc]
             plugin_name,
             run_tag_filter,
             provider.BlobSequenceTimeSeries,
-            lambda series, points: {"max_length": int(series.lengths(points).max())},
+            lambda series: {"max_length": int(series.lengths(series.points).max())},
         )
 
     def read_scalars(
@@ -173,6 +187,8 @@ class CatalogProvider(provider.DataProvider):  # type: ignore[misc]
         series = run.series.get(tag) if run is not None else None
         if run is None or series is None or series.metadata.data_class != BLOBS:
             raise errors.NotFoundError("no such blob")
+        if series.unread and not self._catalog.load([(run, series)]):
+            return self.read_blob(ctx, blob_key=blob_key)
         points = series.points
         points = points[points["step"] == step][:1]
         plugin = series.metadata.plugin
@@ -188,21 +204,22 @@ class CatalogProvider(provider.DataProvider):  # type: ignore[misc]
         plugin: str,
         run_tag_filter: Any,
         make: Callable[..., Any],
-        more: Callable[[Series, Any], dict[str, Any]] = lambda series, points: {},
+        more: Callable[[Series], dict[str, Any]] | None = None,
     ) -> dict[str, dict[str, Any]]:
         result: dict[str, dict[str, Any]] = {}
-        for run, found in select(self._catalog, data_class, plugin, run_tag_filter):
+        for run, found in select(self._catalog, data_class, plugin, run_tag_filter, load=more is not None):
             tags = result[run.name] = {}
             for series in found:
-                points, metadata = series.points, series.metadata
-                tags[series.tag] = make(
-                    max_step=int(points["step"][-1]),
-                    max_wall_time=float(points["wall_time"].max()),
-                    plugin_content=metadata.content,
-                    description=metadata.description,
-                    display_name=metadata.display_name,
-                    **more(series, points),
-                )
+                latest, metadata = series.latest, series.metadata
+                if latest is not None:
+                    tags[series.tag] = make(
+                        max_step=latest[0],
+                        max_wall_time=latest[1],
+                        plugin_content=metadata.content,
+                        description=metadata.description,
+                        display_name=metadata.display_name,
+                        **(more(series) if more else {}),
+                    )
         return result
 
     def _tensors(self, run: Run, series: Series, most: int) -> list[Any]:
@@ -220,7 +237,7 @@ class CatalogProvider(provider.DataProvider):  # type: ignore[misc]
     def _values(self, run: Run, points: Any, parse: Callable[[bytes, int], Any]) -> list[Any]:
         """What ``parse`` makes of the points' values; None where it can make nothing of one."""
         try:
-            payloads = self._records.read(run, points)
+            payloads = self._catalog.records.read(run, points)
         except BucketboardError as error:
             raise UnavailableNow(str(error)) from error
         return [

@@ -72,10 +72,12 @@ class Records:
                 file.etag = ""  # so that the next refresh looks what has become of it
                 continue
             found[place] = payload
-            self._keep((run, place[0], place[1]), payload)
+            self.keep(run, place[0], place[1], payload)
         return found
 
-    def _keep(self, key: tuple[Run, int, int], payload: bytes) -> None:
+    def keep(self, run: Run, number: int, offset: int, payload: bytes) -> None:
+        """Remember the payload of a record of file ``number`` for a while."""
+        key = (run, number, offset)
         with self._lock:
             if key not in self._kept and len(payload) <= self._limit // 4:
                 self._kept[key] = payload

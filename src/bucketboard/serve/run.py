@@ -14,7 +14,7 @@ import numpy as np
 from bucketboard.errors import BucketboardError
 from bucketboard.events.columns import Columns
 from bucketboard.events.scanner import FileScanner
-from bucketboard.serve.compat import metadata_of
+from bucketboard.serve.compat import Metadata, metadata_of
 from bucketboard.serve.series import Series, capacity_of
 from bucketboard.serve.source import Source
 
@@ -83,17 +83,23 @@ class Run:
             tag = columns.tags[place]
             series = self.series.get(tag)
             if series is None:
-                series = self._new_series(tag, int(columns.kind[order[begin]]), columns.first.get(place, b""))
+                kind = int(columns.kind[order[begin]])
+                series = self.add(tag, metadata_of(kind, columns.first.get(place, b"")))
             dtype = series.dtype
             if dtype not in records:
                 records[dtype] = _records(dtype, columns, order, file.number)
-            series.offer(records[dtype][begin:end])
+            series.offer(records[dtype][begin:end], file.number)
 
-    def _new_series(self, tag: str, kind: int, stated: bytes) -> Series:
-        metadata = metadata_of(kind, stated)
-        series = Series(tag, metadata, capacity_of(metadata, self._samples))
-        self.series[tag] = series
+    def add(self, tag: str, metadata: Metadata) -> Series:
+        """A new series."""
+        series = self.series[tag] = Series(tag, metadata, capacity_of(metadata, self._samples))
         return series
+
+    def fill(self, series: Series, parts: Mapping[int, Any]) -> None:
+        """Add what an index has of a series, by the numbers of the files."""
+        with self._lock:
+            ordered = [self.files[path].number for path in sorted(self.files)]
+            series.fill([(number, parts.get(number)) for number in ordered])
 
 
 def _records(dtype: Any, columns: Columns, order: Any, number: int) -> Any:

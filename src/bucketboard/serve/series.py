@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from bucketboard.events.columns import Kind
 from bucketboard.serve.compat import AUDIO, BLOBS, RANK_0_BLOBS, SCALAR, TENSOR, Metadata
 from bucketboard.serve.reservoir import Reservoir
 
-__all__ = ["PLACES", "SCALARS", "Series", "capacity_of"]
+__all__ = ["PLACES", "SCALARS", "Series", "Unread", "capacity_of"]
 
 SCALARS = np.dtype([("step", np.int64), ("wall_time", np.float64), ("value", np.float64), ("kind", np.uint8)])
 """Points of a scalar series."""
@@ -40,25 +41,61 @@ def capacity_of(metadata: Metadata, samples: Mapping[str, int | None]) -> int | 
     return samples.get(metadata.plugin, _CAPACITIES[metadata.data_class])
 
 
+@dataclass(slots=True)
+class Unread:
+    """Points that an index has and that were not asked for yet."""
+
+    step: int
+    """Of the last one, as ``wall_time``."""
+    wall_time: float
+    later: list[tuple[int, Any]] = field(default_factory=list)
+    """What was read of the files meanwhile, with the number of the file."""
+
+
 class Series:
     """Points of a tag. Readers take ``points`` while a refresh replaces them."""
 
-    __slots__ = ("_reservoir", "_valid", "metadata", "tag")
+    __slots__ = ("_reservoir", "_valid", "metadata", "tag", "unread")
 
     def __init__(self, tag: str, metadata: Metadata, capacity: int | None) -> None:
         self.tag = tag
         self.metadata = metadata
         self._reservoir = Reservoir(capacity, SCALARS if metadata.data_class == SCALAR else PLACES)
         self._valid: tuple[Any, Any] | None = None
+        self.unread: Unread | None = None
+        """What is still to be fetched from an index; until then ``points`` has nothing."""
 
     @property
     def dtype(self) -> Any:
         """The type of its points."""
         return self._reservoir.points.dtype
 
-    def offer(self, records: Any) -> None:
-        """Take in records of the points' type, in the order in which they were written."""
-        self._reservoir.offer(records)
+    def offer(self, records: Any, number: int) -> None:
+        """Take in records of the points' type, in the order in which they were written to a file."""
+        if self.unread:
+            self.unread.later.append((number, records))
+        else:
+            self._reservoir.offer(records)
+
+    def fill(self, parts: Sequence[tuple[int, Any]]) -> None:
+        """Take in what an index has, of each file in their order, with what came later."""
+        if self.unread is None:
+            return
+        for number, records in parts:
+            if records is not None:
+                self._reservoir.offer(records)
+            for other, later in self.unread.later:
+                if other == number:
+                    self._reservoir.offer(later)
+        self.unread = None
+
+    @property
+    def latest(self) -> tuple[int, float] | None:
+        """The last step and the latest wall time, as far as that is known without reading; else None."""
+        if self.unread:
+            return None if self.unread.later else (self.unread.step, self.unread.wall_time)
+        points = self.points
+        return (int(points["step"][-1]), float(points["wall_time"].max())) if len(points) else None
 
     @property
     def points(self) -> Any:

@@ -92,6 +92,7 @@ def serve(
     auth_token_file: str | None = None,
     insecure_no_auth: bool = False,
     allowed_hosts: Sequence[str] = (),
+    cache_size: int = 0,
     tensorboard_args: Sequence[str] = (),
     **settings: Any,
 ) -> TensorBoardServer:
@@ -131,7 +132,7 @@ def serve(
         from bucketboard.serve.catalog import Catalog
         from bucketboard.serve.watch import Watch
 
-        catalog = Catalog(mounts, runs=runs, samples=samples)
+        catalog = Catalog(mounts, runs=runs, samples=samples, cache_size=cache_size)
         for listing in listings:
             listing.result()
     watch = Watch(catalog, reload_interval)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from bucketboard.errors import InvalidError, Reason, UnavailableError
 from bucketboard.store.bucket import Bucket, ObjectInfo
+from bucketboard.store.fast import FastBucket
 from bucketboard.store.url import S3Url
 
 __all__ = ["BucketSource", "DirectorySource", "Source"]
@@ -30,23 +31,28 @@ class Source(Protocol):
 class BucketSource:
     """What is below a prefix; each call is one request, ``files`` one for each thousand keys."""
 
-    def __init__(self, url: S3Url, bucket: Bucket) -> None:
+    def __init__(self, url: S3Url, bucket: Bucket | FastBucket) -> None:
         self.url = url
-        self._bucket = bucket
+        self.bucket = bucket
 
     @property
     def location(self) -> str:
         """The prefix's URL."""
         return str(self.url)
 
+    @property
+    def identity(self) -> str:
+        """What tells the prefix from all others."""
+        return f"{self.bucket.endpoint} {self.url}"
+
     def files(self) -> dict[str, ObjectInfo]:
         """All objects below the prefix."""
         start = len(self.url.prefix)
-        return {info.key[start:]: info for info in self._bucket.list(self.url.prefix).objects}
+        return {info.key[start:]: info for info in self.bucket.list(self.url.prefix).objects}
 
     def get(self, path: str, start: int = 0, stop: int | None = None) -> tuple[bytes, ObjectInfo]:
         """One ranged GetObject."""
-        return self._bucket.get(f"{self.url.prefix}{path}", start, stop)
+        return self.bucket.get(f"{self.url.prefix}{path}", start, stop)
 
 
 class DirectorySource:

@@ -11,7 +11,7 @@ from typing import Any
 from bucketboard.errors import InvalidError
 from bucketboard.serve.mount import Mount
 from bucketboard.serve.source import BucketSource, DirectorySource, Source
-from bucketboard.store.bucket import Bucket
+from bucketboard.store.fast import fast_bucket
 from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url, is_s3_url
 
@@ -89,7 +89,7 @@ def parse_logdir_spec(spec: str) -> dict[str, str]:
 def _source(target: str, settings: Mapping[str, Any]) -> Source:
     if is_s3_url(target):
         url = S3Url.parse(target)
-        return BucketSource(url, Bucket(url.bucket, Settings.resolve(**settings), attempts=_READ_ATTEMPTS))
+        return BucketSource(url, fast_bucket(url.bucket, Settings.resolve(**settings), _READ_ATTEMPTS))
     if "://" in target:
         raise InvalidError(f"{target!r} is neither s3:// nor a directory")
     directory = Path(target).expanduser()
