@@ -25,24 +25,24 @@ def scalar(tag: str, step: int, value: float, wall_time: float = 1.0) -> bytes:
     return event(step, summary_pb2.Summary.Value(tag=tag, simple_value=value), wall_time=wall_time + step)
 
 
-def tensor(tag: str, step: int, value: object, plugin: str | None = None) -> bytes:
+def tensor(tag: str, step: int, value: object, plugin: str | None = None, wall_time: float = 1.0) -> bytes:
     """A record with a tensor; with ``plugin`` as the first of its tag."""
     made = summary_pb2.Summary.Value(tag=tag, tensor=tensor_util.make_tensor_proto(value))
     if plugin is not None:
         made.metadata.plugin_data.plugin_name = plugin
-    return event(step, made)
+    return event(step, made, wall_time=wall_time)
 
 
-def image(tag: str, step: int, size: int) -> bytes:
+def image(tag: str, step: int, size: int, wall_time: float = 1.0) -> bytes:
     """A record with a legacy image of ``size`` bytes."""
     made = summary_pb2.Summary.Value(tag=tag)
     made.image.encoded_image_string = bytes(size)
-    return event(step, made)
+    return event(step, made, wall_time=wall_time)
 
 
-def graph() -> bytes:
+def graph(wall_time: float = 3.0) -> bytes:
     """A record with a graph."""
-    return frame(event_pb2.Event(wall_time=3.0, graph_def=b"graph").SerializeToString())
+    return frame(event_pb2.Event(wall_time=wall_time, graph_def=b"graph").SerializeToString())
 
 
 def start(log: int = 0) -> bytes:

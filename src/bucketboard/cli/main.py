@@ -9,16 +9,17 @@ import sys
 from collections.abc import Sequence
 
 from bucketboard import __version__
-from bucketboard.cli import demo, doctor, recover, serve
+from bucketboard.cli import demo, doctor, index, recover, serve
 from bucketboard.errors import BucketboardError, InvalidError
 
 __all__ = ["main"]
 
-_COMMANDS = (serve, recover, doctor, demo)
+_COMMANDS = (serve, index, recover, doctor, demo)
 _EXAMPLES = """\
 examples:
   bucketboard demo                        see it work on this machine, without an account
   bucketboard serve s3://bucket/exp       open TensorBoard on what is below exp
+  bucketboard index s3://bucket/exp       make everybody's first look at it instant
   bucketboard recover                     send what killed trainings left on this machine
   bucketboard doctor s3://bucket/exp      check what the bucket allows
 

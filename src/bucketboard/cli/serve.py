@@ -13,6 +13,7 @@ from bucketboard.errors import InvalidError
 
 __all__ = ["add_parser", "exit_on_sigterm", "run"]
 
+_UNITS = "KMGT"
 _EXAMPLES = """\
 examples:
   bucketboard serve s3://bucket/exp                     each directory with event files is a run
@@ -46,6 +47,9 @@ def add_parser(commands: Any) -> None:
     _add(parser, "window-title", metavar="TITLE", help="title of the page")
     _add(parser, "logdir", metavar="TARGET", help="a target, as TensorBoard spells it")
     _add(parser, "logdir-spec", metavar="NAME:TARGET,…", help="several targets, as TensorBoard spells them")
+    _add(parser, "cache-size", type=_size, default="1G", metavar="SIZE",
+         help="what indexes may take on this machine, such as 500M; 0: keep none (default: 1G)")  # fmt: skip
+    _add(parser, "publish-index", action="store_true", help="put the index into the bucket instead")
     group = parser.add_argument_group("who may look")
     group.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     _add(group, "bind-all", action="store_true", help="listen on all addresses")
@@ -98,6 +102,8 @@ def run(options: argparse.Namespace) -> int:
         auth_token_file=options.auth_token_file,
         insecure_no_auth=options.insecure_no_auth,
         allowed_hosts=options.allowed_host,
+        cache_size=options.cache_size,
+        publish_index=options.publish_index,
         tensorboard_args=arguments,
         **given_settings(options),
     ) as server:
@@ -106,6 +112,15 @@ def run(options: argparse.Namespace) -> int:
             threading.Thread(target=_close_with_stdin, args=(server.close,), daemon=True).start()
         server.wait()
     return 0
+
+
+def _size(text: str) -> int:
+    number, unit = text.strip().upper().removesuffix("B").removesuffix("I"), 0
+    if number and number[-1] in _UNITS:
+        number, unit = number[:-1], _UNITS.index(number[-1]) + 1
+    if not number.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no size, such as 500M")
+    return int(number) << (10 * unit)
 
 
 def _targets(options: argparse.Namespace) -> Any:

@@ -102,12 +102,11 @@ class _Update:
             report.segments = len(index.manifest.segments)
             return report
         added = self._added(index, wanted)
-        manifest = index.manifest
         if added:
-            manifest = self._swap(manifest, added)
-        report.segments = len(manifest.segments)
+            index = self._swap(index, added)
+        report.segments = len(index.manifest.segments)
         if not report.gave_way:
-            self._compact(set(files))
+            self._compact(index, set(files))
         report.bytes_sent = self._objects.sent
         return report
 
@@ -161,25 +160,26 @@ class _Update:
         if self._progress:
             self._progress(self._report.bytes_read, self._expected)
 
-    def _swap(self, manifest: Manifest, added: list[tuple[Segment, Head]]) -> Manifest:
+    def _swap(self, index: Index, added: list[tuple[Segment, Head]]) -> Index:
         """Name the new segments in the manifest; what others have named meanwhile stays."""
         segments = [segment for segment, _ in added]
+        heads = [head for _, head in added]
         for _ in range(_SWAPS):
-            later = manifest.with_segments([*manifest.segments, *segments])
+            manifest = index.manifest
             try:
-                return self._put(later, manifest.etag)
+                stored = self._put(manifest.with_segments([*manifest.segments, *segments]), manifest.etag)
+                return index.extended(stored, heads)
             except BucketboardError as error:
                 if error.reason not in (Reason.PRECONDITION, Reason.CONFLICT):
                     self._discard(segments)
                     raise
             index = Index.open(self._objects)
-            if index.newer or index.error or not _counts(index, [head for _, head in added]):
+            if index.newer or index.error or not _counts(index, heads):
                 break
-            manifest = index.manifest
         self._discard(segments)
         self._report.gave_way = True
         self._report.rows = 0
-        return manifest
+        return index
 
     def _put(self, manifest: Manifest, etag: str | None) -> Manifest:
         new = self._objects.put(MANIFEST, manifest.encode(), if_match=etag, if_none_match=etag is None)
@@ -190,10 +190,9 @@ class _Update:
             with contextlib.suppress(BucketboardError):  # a later compaction finds it
                 self._objects.delete(piece.name)
 
-    def _compact(self, files: set[str]) -> None:
-        index = Index.open(self._objects)
+    def _compact(self, index: Index, files: set[str]) -> None:
         now = datetime.datetime.now(datetime.timezone.utc)
-        later = None if index.error or index.newer else compacted(index, self._objects, files, now)
+        later = compacted(index, self._objects, files, now)
         if later is None:
             return
         removed = expired(later, self._objects, now)

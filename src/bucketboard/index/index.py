@@ -138,6 +138,13 @@ class Index:
             _log.warning("%s", index.trouble)
         return index
 
+    def extended(self, manifest: Manifest, heads: Collection[Head]) -> Index:
+        """This index with segments that were added to it, as ``manifest`` names them."""
+        later = Index(self._objects)
+        later.manifest, later.heads, later.lost = manifest, [*self.heads, *heads], self.lost
+        later._join()
+        return later
+
     def scalars(
         self, tags: Collection[str] | None = None, paths: Collection[str] | None = None
     ) -> dict[tuple[str, str], ScalarRows]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bucketboard.store.bucket import Bucket, Content, ObjectInfo
+from bucketboard.store.fast import FastBucket
 
 __all__ = ["INDEX_DIRECTORY", "BucketObjects", "Objects", "Source", "Stored"]
 
@@ -53,7 +54,7 @@ class Objects(Protocol):
 class BucketObjects:
     """An index in the bucket, below ``prefix`` (which ends in a slash or is empty)."""
 
-    def __init__(self, bucket: Bucket, prefix: str) -> None:
+    def __init__(self, bucket: Bucket | FastBucket, prefix: str) -> None:
         self._bucket = bucket
         self._prefix = prefix + INDEX_DIRECTORY
 
