@@ -16,6 +16,7 @@ from viewing import Store, event_file, records
 from bucketboard.events.record import frame
 from bucketboard.index import BucketObjects, local_index, update
 from bucketboard.serve.catalog import Catalog
+from bucketboard.serve.indexing import Indexing, keep_for_index
 from bucketboard.serve.mount import Mount
 from bucketboard.serve.provider import CatalogProvider
 from bucketboard.serve.source import BucketSource
@@ -188,3 +189,31 @@ def test_this_machine_s_own_index(
     before = store.proxy.counts
     assert loss(look(cache_size=1 << 20)) == {"run": [1.0, 2.0]}
     assert (store.proxy.counts - before).requests == {"ListObjectsV2": 1}
+
+
+@pytest.mark.parametrize("publish_index", [True, False])
+def test_what_was_read_whole_is_indexed_for_the_next_look(
+    store: Store, source: BucketSource, look: Open, publish_index: bool
+) -> None:
+    for number in range(3):
+        store.put(f"run{number}", event_file(*range(100)))
+    mount = Mount(source)
+    mount.list()
+    kept = keep_for_index([mount], 1 << 20)
+    catalog = Catalog([mount])
+    catalog.refresh(listing=False)
+    shown = everything(catalog)
+    before = store.proxy.counts
+    indexing = Indexing(kept, publish=publish_index, cache_size=1 << 20)
+    indexing.start(delay=0)
+    assert indexing.done.wait(30)
+    catalog.close()
+    # No event file is read for it once more.
+    assert store.proxy.counts["GetObject"].requests - before["GetObject"].requests <= (
+        3 if publish_index else 0
+    )
+    before = store.proxy.counts
+    later = look(cache_size=1 << 20)
+    assert (store.proxy.counts - before).requests.get("GetObject", 0) <= (3 if publish_index else 0)
+    assert everything(later) == shown
+    assert publish_index == any(".bucketboard/" in path for path in source.files())

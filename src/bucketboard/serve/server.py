@@ -23,6 +23,7 @@ __all__ = ["TensorBoardServer", "serve"]
 
 _log = logging.getLogger(__name__)
 DEFAULT_PORT = 6006
+DEFAULT_CACHE = 1 << 30
 _SAMPLES = "--samples_per_plugin"
 
 
@@ -92,7 +93,8 @@ def serve(
     auth_token_file: str | None = None,
     insecure_no_auth: bool = False,
     allowed_hosts: Sequence[str] = (),
-    cache_size: int = 0,
+    cache_size: int = DEFAULT_CACHE,
+    publish_index: bool = False,
     tensorboard_args: Sequence[str] = (),
     **settings: Any,
 ) -> TensorBoardServer:
@@ -111,6 +113,8 @@ def serve(
             ``BUCKETBOARD_AUTH_TOKEN``, else it is made here as soon as others can reach the address.
         insecure_no_auth: ask for no token although others can reach the address.
         allowed_hosts: further host names under which it is reached; ``*.example.org`` allows all below.
+        cache_size: bytes that the indexes of what was looked at may take on this machine; 0: none are kept.
+        publish_index: put the index into the bucket instead, so that everybody's first look is fast.
         tensorboard_args: further arguments of TensorBoard, such as ``--window_title=mine``.
         settings: how to reach the bucket, see :class:`bucketboard.store.settings.Settings`.
 
@@ -130,12 +134,15 @@ def serve(
     with ThreadPoolExecutor(len(mounts), "bucketboard-list") as pool:
         listings = [pool.submit(mount.list) for mount in mounts]
         from bucketboard.serve.catalog import Catalog
+        from bucketboard.serve.indexing import Indexing, keep_for_index
         from bucketboard.serve.watch import Watch
 
         catalog = Catalog(mounts, runs=runs, samples=samples, cache_size=cache_size)
         for listing in listings:
             listing.result()
-    watch = Watch(catalog, reload_interval)
+    kept = keep_for_index(mounts, cache_size) if publish_index or cache_size else {}
+    indexing = Indexing(kept, publish=publish_index, cache_size=cache_size)
+    watch = Watch(catalog, reload_interval, indexing)
     watch.start()
     try:
         from bucketboard.serve.board import Access, Board

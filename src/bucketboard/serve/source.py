@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -34,6 +35,8 @@ class BucketSource:
     def __init__(self, url: S3Url, bucket: Bucket | FastBucket) -> None:
         self.url = url
         self.bucket = bucket
+        self.overhear: Callable[[str, int, bytes, ObjectInfo], None] | None = None
+        """Told what is read: path, where it begins, the bytes, and what the object is like."""
 
     @property
     def location(self) -> str:
@@ -52,7 +55,10 @@ class BucketSource:
 
     def get(self, path: str, start: int = 0, stop: int | None = None) -> tuple[bytes, ObjectInfo]:
         """One ranged GetObject."""
-        return self.bucket.get(f"{self.url.prefix}{path}", start, stop)
+        data, info = self.bucket.get(f"{self.url.prefix}{path}", start, stop)
+        if self.overhear:
+            self.overhear(path, start, data, info)
+        return data, info
 
 
 class DirectorySource:

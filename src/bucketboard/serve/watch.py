@@ -7,6 +7,7 @@ import threading
 import time
 
 from bucketboard.serve.catalog import Catalog
+from bucketboard.serve.indexing import Indexing
 
 __all__ = ["Watch"]
 
@@ -26,8 +27,9 @@ class Watch:
     that has a refresh made, and waits a moment for it.
     """
 
-    def __init__(self, catalog: Catalog, interval: float) -> None:
+    def __init__(self, catalog: Catalog, interval: float, indexing: Indexing) -> None:
         self._catalog = catalog
+        self._indexing = indexing
         self._interval = interval
         self._changed = threading.Condition()
         self._asked = time.monotonic()
@@ -57,6 +59,7 @@ class Watch:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+        self._indexing.close()
         self._catalog.close()
         self._thread.join(_CLOSE_TIMEOUT)
 
@@ -70,6 +73,7 @@ class Watch:
 
     def _run(self) -> None:
         self._refresh(listing=False)
+        self._indexing.start()
         while self._interval and self._wait():
             self._refresh(listing=True)
 
