@@ -322,6 +322,23 @@ def test_every_byte_boundary_of_real_files(written: object, tmp_path: Path, core
     assert picture(parts, everywhere) == whole
 
 
+_DATA = Path(__file__).with_name("data")
+"""Written by TensorFlow 2.21 (tensorflow1: with its v1 writer) and Keras 3."""
+
+
+@pytest.mark.parametrize("path", sorted(_DATA.iterdir()), ids=lambda path: path.stem)
+def test_every_byte_boundary_of_tensorflows_files(path: Path, core: str) -> None:
+    data = path.read_bytes()
+    whole = scanned(data)
+    scanner = FileScanner()
+    assert picture([scanner.feed(data)], scanner) == whole
+    assert (scanner.offset, scanner.damaged) == (len(data), 0)
+    for stop in range(len(data)):
+        assert scanned(data, [stop]) == whole
+    with python_only():
+        assert scanned(data) == whole
+
+
 @given(st.lists(events(), max_size=6), st.data())
 @needs_native
 def test_both_agree(payloads: list[bytes], data: st.DataObject) -> None:

@@ -67,9 +67,7 @@ def test_opening_and_growing(store: Store) -> None:
     report = update(store.source, store.objects)
     assert (store.counted() - before).requests == {
         "ListObjectsV2": 1,
-        "GetObject": 20
-        + 2
-        + 1,  # the files; no manifest yet; manifest and segment when it is compacted or not
+        "GetObject": 20 + 1,  # the files; no manifest yet
         "PutObject": 3,
     }
     assert (report.rows, report.failures) == (2000, {})
