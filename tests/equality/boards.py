@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +19,7 @@ from bucketboard.events.record import scan
 
 __all__ = ["ours", "runs_with_events", "stock", "unequal", "upload", "wait_for_runs"]
 
-_URL = re.compile(r"http://\S+")
+_URL = re.compile(r"(?m)(?:^|^TensorBoard .* at )(http://\S+)")
 
 
 @contextlib.contextmanager
@@ -32,26 +32,30 @@ def stock(
         *(f"--reload_interval={interval:g}", "--reload_multifile=true", *arguments),
         *([f"--logdir={logdir}"] if str(logdir) else []),
     ]
-    with _running(command, {}) as url:
+    with _running(command) as url:
         yield url
 
 
 @contextlib.contextmanager
 def ours(
-    *targets: str, arguments: Sequence[str] = (), python: str = sys.executable, interval: float = 0.5
+    *targets: str,
+    arguments: Sequence[str] = (),
+    python: str = sys.executable,
+    interval: float = 0.5,
+    log: Path | None = None,
 ) -> Iterator[str]:
-    """``bucketboard serve``; gives its URL."""
+    """``bucketboard serve``; gives its URL. What it says goes to ``log``."""
     command = [
         *(python, "-m", "bucketboard", "serve", *targets, "--port", "0"),
         *("--reload-interval", str(interval), *arguments),
     ]
-    with _running(command, {}) as url:
+    with _running(command, log) as url:
         yield url
 
 
 @contextlib.contextmanager
-def _running(command: Sequence[str], environ: Mapping[str, str]) -> Iterator[str]:
-    with tempfile.TemporaryFile("w+") as log:
+def _running(command: Sequence[str], said: Path | None = None) -> Iterator[str]:
+    with said.open("w+") if said else tempfile.TemporaryFile("w+") as log:
         # A pipe for its input: TensorBoard's Rust server ends with it.
         process = subprocess.Popen(
             command,
@@ -59,7 +63,7 @@ def _running(command: Sequence[str], environ: Mapping[str, str]) -> Iterator[str
             stdout=log,
             stderr=log,
             text=True,
-            env={**os.environ, "NO_PROXY": "127.0.0.1,localhost", **environ},
+            env={**os.environ, "NO_PROXY": "127.0.0.1,localhost"},
         )
         try:
             yield _first_url(process, log)
@@ -74,7 +78,7 @@ def _first_url(process: subprocess.Popen[str], log: IO[str], timeout: float = 60
         log.seek(0)
         text = log.read()
         if found := _URL.search(text):
-            return found[0].rstrip("/").replace("localhost", "127.0.0.1")
+            return found[1].rstrip("/").replace("localhost", "127.0.0.1")
         if process.poll() is not None or time.monotonic() > deadline:
             raise AssertionError(f"{process.args!r} gave no URL:\n{text}")
         time.sleep(0.05)

@@ -16,13 +16,14 @@ Written = Callable[[str], Path]
 Stored = Callable[[Path], str]
 
 
-@pytest.mark.parametrize("framework", ["torch", "tensorboardX"])
+@pytest.mark.parametrize("framework", ["torch", pytest.param("tensorboardX", marks=pytest.mark.slow)])
 def test_every_answer_is_that_of_the_stock_one(written: Written, stored: Stored, framework: str) -> None:
     directory = written(framework)
     with stock(directory) as expected, ours(stored(directory)) as found:
         assert unequal(expected, found, directory) == ""
 
 
+@pytest.mark.slow
 def test_fewer_samples(written: Written, stored: Stored) -> None:
     directory = written("torch")
     option = "--samples_per_plugin=scalars=7,images=3,histograms=5,text=2"
@@ -30,6 +31,7 @@ def test_fewer_samples(written: Written, stored: Stored) -> None:
         assert unequal(expected, found, directory) == ""
 
 
+@pytest.mark.slow
 def test_all_samples(written: Written, stored: Stored) -> None:
     """0 means all, as TensorBoard's help says; its plugins then show none, so it is asked for many."""
     directory = written("torch")
@@ -44,6 +46,7 @@ def test_scalars_of_64_bits(written: Written, stored: Stored) -> None:
         assert unequal(expected, found, directory) == ""
 
 
+@pytest.mark.slow
 def test_two_stock_ones_agree(written: Written) -> None:
     """The measure itself: nothing in the answers is a matter of chance."""
     directory = written("torch")
