@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-slow frameworks browser check bench bench-view clean
+.PHONY: demo test test-slow frameworks browser check bench bench-view bench-scan fuzz clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/bucketboard demo $(ARGS)
@@ -40,6 +40,14 @@ bench: $(VENV)/test.stamp
 bench-view: $(VENV)/test.stamp
 	$(BIN)/python bench/view.py $(ARGS)
 
+bench-scan: $(VENV)/test.stamp
+	$(BIN)/python bench/scan.py $(ARGS)
+
+# The native scan of event files with sanitizers, for SECONDS; with clang by libFuzzer.
+SECONDS ?= 300
+fuzz: $(VENV)/test.stamp
+	fuzz/run $(SECONDS)
+
 clean:
 	rm -rf $(VENV) $(VENV)-tf build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
@@ -49,12 +57,14 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) \
 		|| { rm -rf $(VENV); echo "Python's venv module is missing: apt-get install python3-venv" >&2; exit 1; }
 
-$(VENV)/demo.stamp: pyproject.toml | $(BIN)/python
+NATIVE := $(wildcard src/bucketboard/events/scan*.[ch])
+
+$(VENV)/demo.stamp: pyproject.toml $(NATIVE) | $(BIN)/python
 	@echo "installing into $(VENV) (once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
 	@touch $@
 
-$(VENV)/test.stamp: pyproject.toml | $(BIN)/python
+$(VENV)/test.stamp: pyproject.toml $(NATIVE) | $(BIN)/python
 	@echo "installing into $(VENV) (once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(VENV)/demo.stamp
