@@ -158,6 +158,30 @@ def test_a_first_index_made_by_two_at_once(tmp_path: Path) -> None:
     place.check()
 
 
+class _Unconditional(_Meddling):
+    """Of a server that ignores conditions."""
+
+    def put(self, name: str, body: bytes, *, if_match: str | None = None, if_none_match: bool = False) -> str:
+        super().put(name, body)
+        return self._objects.get(name)[1]
+
+
+def test_where_conditions_are_ignored_coverage_may_be_lost_and_nothing_is_wrong(place: Place) -> None:
+    place.append(A, scalar("loss", 1, 1.5))
+
+    def other() -> None:
+        place.append(A, scalar("loss", 2, 1.75))
+        place.append(B, scalar("loss", 1, 2.5))
+        update(place.source, _Unconditional(place, lambda: None))
+
+    update(place.source, _Unconditional(place, other))
+    index = Index.open(place.objects)
+    assert index.scalars()[A, "loss"].value.tolist() == [1.0, 1.5]
+    assert index.scalars()[B, "loss"].value.tolist() == [2.0]
+    place.update()
+    place.check()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_an_index_that_may_not_be_written_can_be_read(place: Place) -> None:
     place.append(A, scalar("loss", 1, 1.5))

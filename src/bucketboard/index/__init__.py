@@ -5,8 +5,9 @@ Needs pyarrow (``pip install 'bucketboard[index]'``). docs/FORMAT.md says what l
 
 from bucketboard.index.build import Report, update
 from bucketboard.index.directory import Directory, local_index
-from bucketboard.index.index import Covered, Index, ScalarRows, TagRows, ValueRows
+from bucketboard.index.index import Covered, Index, ScalarRows, ValueRows
 from bucketboard.index.objects import BucketObjects, Objects, Source
+from bucketboard.index.parts import Tag
 
 __all__ = [
     "BucketObjects",
@@ -17,7 +18,7 @@ __all__ = [
     "Report",
     "ScalarRows",
     "Source",
-    "TagRows",
+    "Tag",
     "ValueRows",
     "local_index",
     "update",

@@ -11,9 +11,9 @@ import numpy as np
 from bucketboard.index.index import Index
 from bucketboard.index.manifest import MANIFEST, Manifest, Segment
 from bucketboard.index.objects import Objects
-from bucketboard.index.parquet import RUNS, SCALARS, codes, join, pa, read_rows
+from bucketboard.index.parquet import RUNS, SCALARS, codes, in_order, join, pa, read_rows
 from bucketboard.index.parts import Head, Part, Tag, joined
-from bucketboard.index.segment import store
+from bucketboard.index.segment import ORDER, store
 
 __all__ = ["GRACE", "compacted", "expired"]
 
@@ -88,14 +88,16 @@ def _merged(index: Index, objects: Objects, chosen: list[int], valid: dict[str, 
         for tag in head.tags:
             if tag.path in counts:
                 key = (tag.path, tag.tag)
-                tags[key] = _continued_tag(tags.get(key), tag)
+                before = tags.get(key)
+                tags[key] = before.continued(tag) if before else tag
         segment = index.manifest.segments[number]
         if segment.scalars:
             scalars.append(_of(read_rows(objects, segment.scalars, None, SCALARS), counts))
         values.append(_of(read_rows(objects, segment.runs, None, RUNS), counts))
     if not parts:
         return None
-    return store(objects, Head(parts, list(tags.values())), join(scalars, SCALARS), join(values, RUNS))
+    tables = (in_order(join(scalars, SCALARS), ORDER), in_order(join(values, RUNS), ORDER))
+    return store(objects, Head(parts, list(tags.values())), *tables)
 
 
 def _of(table: Any, paths: Collection[str]) -> Any:
@@ -122,16 +124,6 @@ def _continued_part(before: Part | None, part: Part) -> Part:
     events = before.events + part.events
     return Part(
         part.path, before.begin, part.end, part.looked, part.etag, part.log_id, part.tail, start, events
-    )
-
-
-def _continued_tag(before: Tag | None, tag: Tag) -> Tag:
-    if before is None:
-        return tag
-    stated = before.stated if before.stated is not None else tag.stated
-    return Tag(
-        *(tag.path, tag.tag, before.plugin, before.kind, before.first, stated),
-        *(before.count + tag.count, tag.step, tag.wall_time),
     )
 
 

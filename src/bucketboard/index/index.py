@@ -18,7 +18,7 @@ from bucketboard.index.objects import Objects
 from bucketboard.index.parquet import RUNS, SCALARS, codes, pa, read_head, read_rows
 from bucketboard.index.parts import Head, Tag, chain, head_of, joined
 
-__all__ = ["Covered", "Index", "ScalarRows", "TagRows", "ValueRows"]
+__all__ = ["Covered", "Index", "ScalarRows", "ValueRows"]
 
 _log = logging.getLogger(__name__)
 _READERS = 8
@@ -39,24 +39,6 @@ class Covered:
     start: float
     """The earliest wall time of its events; NaN without any."""
     events: int
-
-
-@dataclass(frozen=True, slots=True)
-class TagRows:
-    """A tag of a file: what is known of it without its data."""
-
-    tag: str
-    plugin: str
-    kind: int
-    """Of its first value, see :class:`bucketboard.events.columns.Kind`."""
-    first: bytes
-    """The serialised SummaryMetadata of its first value, b"" if it has none."""
-    stated: bytes | None
-    """The first one that a value has."""
-    count: int
-    step: int
-    """Of the last value, as ``wall_time``."""
-    wall_time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +92,7 @@ class Index:
         self.lost: set[int] = set()
         """Places of segments that are gone or damaged."""
         self.files: dict[str, Covered] = {}
-        self.tags: dict[str, dict[str, TagRows]] = {}
+        self.tags: dict[str, dict[str, Tag]] = {}
         """By file and tag, in the order of their first values' segments."""
         self.heads: list[Head | None] = []
         self.valid: dict[str, list[int]] = {}
@@ -212,7 +194,8 @@ class Index:
             )
             known = self.tags[path] = {}
             for tag in (tag for number in numbers for tag in by_file[number].get(path, ())):
-                known[tag.tag] = _continued(known.get(tag.tag), tag)
+                before = known.get(tag.tag)
+                known[tag.tag] = before.continued(tag) if before else tag
 
     def _tables(self, which: str, tags: Collection[str] | None) -> Iterator[tuple[int, Any]]:
         """Of each segment that counts, the rows that may be of the tags."""
@@ -248,16 +231,6 @@ class Index:
                 and number in self.valid.get(path, ())
             ):
                 yield (path, tag), slice(begin, end)
-
-
-def _continued(known: TagRows | None, tag: Tag) -> TagRows:
-    if known is None:
-        return TagRows(
-            tag.tag, tag.plugin, tag.kind, tag.first, tag.stated, tag.count, tag.step, tag.wall_time
-        )
-    stated = known.stated if known.stated is not None else tag.stated
-    count = known.count + tag.count
-    return TagRows(known.tag, known.plugin, known.kind, known.first, stated, count, tag.step, tag.wall_time)
 
 
 def _arrays(table: Any, rows: slice, columns: Collection[str]) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from bucketboard.events.columns import Columns, Damage
 from bucketboard.events.metadata import is_scalar
 from bucketboard.events.record import HEADER_BYTES
 from bucketboard.events.scanner import FileScanner
-from bucketboard.index.index import Covered, TagRows
+from bucketboard.index.index import Covered
 from bucketboard.index.objects import Source
-from bucketboard.index.parts import Part
+from bucketboard.index.parts import Part, Tag
 from bucketboard.store.bucket import ObjectInfo
 
 __all__ = ["EVENT_BYTES", "News", "read_news"]
@@ -49,7 +49,7 @@ def read_news(
     path: str,
     listed: ObjectInfo,
     known: Covered | None,
-    tags: Mapping[str, TagRows],
+    tags: Mapping[str, Tag],
     progress: Callable[[int], None],
 ) -> News:
     """Read ``path`` from where it is covered on, or from its beginning if it is another file by now.
@@ -72,7 +72,7 @@ def _read(
     path: str,
     size: int,
     known: Covered | None,
-    tags: Mapping[str, TagRows],
+    tags: Mapping[str, Tag],
     progress: Callable[[int], None],
 ) -> News:
     begin = known.end if known else 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bucketboard.index.parquet import RUNS, codes, in_order, join, names, pa
@@ -31,21 +31,28 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A tag in a part."""
+    """A tag of a file: what is known of it without its data."""
 
     path: str
     tag: str
     plugin: str
     kind: int
-    """Of its first value there."""
+    """Of its first value, see :class:`bucketboard.events.columns.Kind`."""
     first: bytes
-    """The SummaryMetadata of its first value there."""
+    """The serialised SummaryMetadata of its first value, b"" if it has none."""
     stated: bytes | None
-    """The first SummaryMetadata that a value there has."""
+    """The first one that a value has."""
     count: int
     step: int
     """Of the last value, as ``wall_time``."""
     wall_time: float
+
+    def continued(self, later: Tag) -> Tag:
+        """This and what another segment says of the tag."""
+        stated = self.stated if self.stated is not None else later.stated
+        return replace(
+            self, stated=stated, count=self.count + later.count, step=later.step, wall_time=later.wall_time
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,25 +111,30 @@ def head_table(head: Head) -> Any:
 
 
 _PART = ("begin", "end", "looked", "etag", "log_id", "tail")
+"""Fields of Part that are columns, in order; then come ``wall_time`` and ``count``."""
 _TAG = ("tag", "plugin", "kind", "first", "stated", "count", "step", "wall_time")
+"""Fields of Tag but for its path, in order."""
 
 
 def head_of(table: Any) -> Head:
     """What the rows say."""
     whats, known = codes(table, "what")
-    columns = {name: table.column(name).to_pylist() for name in ("run", "file", *_PART, *_TAG)}
-    paths = list(map(joined, columns["run"], columns["file"]))
-    kinds = [known[what] for what in whats.tolist()]
+    files, tags = (
+        (table.filter(pa.array(whats == known.index(w)))) if w in known else None for w in ("file", "tag")
+    )
     parts = {}
-    tags = []
-    for row, kind in enumerate(kinds):
-        if kind == "file":
-            part = {name: columns[name][row] for name in _PART}
-            start, events = columns["wall_time"][row], columns["count"][row]
-            parts[paths[row]] = Part(paths[row], **part, start=start, events=events)
-        elif kind == "tag":
-            tags.append(Tag(paths[row], **{name: columns[name][row] for name in _TAG}))
-    return Head(parts, tags)
+    for path, *values in _rows(files, (*_PART, "wall_time", "count")):
+        parts[path] = Part(path, *values)
+    return Head(parts, [Tag(*values) for values in _rows(tags, _TAG)])
+
+
+def _rows(table: Any, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """The path and some columns of each row."""
+    if table is None:
+        return iter(())
+    columns = [table.column(name).to_pylist() for name in ("run", "file", *names)]
+    paths = map(joined, columns[0], columns[1])
+    return zip(paths, *columns[2:], strict=True)
 
 
 def chain(heads: Sequence[Head | None]) -> dict[str, list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -10,25 +11,29 @@ import numpy as np
 
 from bucketboard.events.columns import Columns
 from bucketboard.events.metadata import is_scalar, plugin_of
-from bucketboard.index.index import Index, TagRows
+from bucketboard.index.index import Index
 from bucketboard.index.manifest import Segment
 from bucketboard.index.news import News
 from bucketboard.index.objects import Objects
-from bucketboard.index.parquet import RUNS, SCALARS, in_order, join, names, pa, write
+from bucketboard.index.parquet import RUNS, SCALARS, empty, in_order, join, names, pa, write
 from bucketboard.index.parts import Head, Part, Tag, head_table, split
 
-__all__ = ["Gathering", "store"]
+__all__ = ["ORDER", "Gathering", "store"]
 
-_ORDER = ("tag", "run", "file")
+ORDER = ("tag", "run", "file")
+"""By what the rows of a segment are sorted, before their order in the file."""
+
+_Series = tuple[str, str, str]
+_POINT = ("step", "wall_time", "value", "kind")
 
 
 def store(objects: Objects, head: Head, scalars: Any, values: Any) -> Segment:
-    """Sort and store a segment. Objects that no manifest names count for nothing."""
+    """Store a segment of sorted tables. Objects that no manifest names count for nothing."""
     name = uuid.uuid4().hex
-    runs = write(objects, f"runs/{name}.parquet", head_table(head), in_order(values, _ORDER))
+    runs = write(objects, f"runs/{name}.parquet", head_table(head), values)
     if not len(scalars):
         return Segment(runs, None)
-    return Segment(runs, write(objects, f"scalars/{name}.parquet", None, in_order(scalars, _ORDER)))
+    return Segment(runs, write(objects, f"scalars/{name}.parquet", None, scalars))
 
 
 class Gathering:
@@ -46,7 +51,7 @@ class Gathering:
         self.parts: dict[str, Part] = {}
         self.rows = 0
         self._tags: list[Tag] = []
-        self._scalars: list[Any] = []
+        self._scalars: dict[_Series, list[tuple[Any, ...]]] = {}
         self._values: list[Any] = []
 
     def head(self) -> Head:
@@ -54,8 +59,25 @@ class Gathering:
         return Head(self.parts, self._tags)
 
     def tables(self) -> tuple[Any, Any]:
-        """Scalars and other values."""
-        return join(self._scalars, SCALARS), join(self._values, RUNS)
+        """Scalars and other values, sorted."""
+        return self._sorted_scalars(), in_order(join(self._values, RUNS), ORDER)
+
+    def _sorted_scalars(self) -> Any:
+        # By series, of which there are few beside the rows: to sort those takes several times as long.
+        series = sorted(self._scalars)
+        pieces = [piece for key in series for piece in self._scalars[key]]
+        counts = [sum(len(piece[0]) for piece in self._scalars[key]) for key in series]
+        if not pieces:
+            return empty(SCALARS)
+        columns = {}
+        for place, name in enumerate(ORDER):
+            known: dict[str, int] = {}
+            codes = [known.setdefault(key[place], len(known)) for key in series]
+            columns[name] = names(np.repeat(np.array(codes, np.int32), counts), list(known))
+        for name, arrays in zip(_POINT, zip(*pieces, strict=True), strict=True):
+            columns[name] = np.concatenate(arrays)
+        columns["kind"] = columns["kind"].astype(np.int8)
+        return pa.Table.from_arrays([pa.array(columns[field.name]) for field in SCALARS], schema=SCALARS)
 
     def add(self, news: News) -> None:
         """Add what is new of a file."""
@@ -71,7 +93,7 @@ class Gathering:
             self._note_tags(columns, path, tags, before, known)
             scalar_tags = np.array([known[tag] for tag in columns.tags] + [False], bool)
             scalars = columns.is_scalar & scalar_tags[columns.tag]
-            self._add_scalars(columns.take(scalars), run, file)
+            self._add_scalars(columns, scalars, run, file)
             self._add_values(columns.take(~scalars), run, file, tags, news.events)
             self.rows += len(columns)
         self._tags += tags.values()
@@ -81,7 +103,7 @@ class Gathering:
         columns: Columns,
         path: str,
         tags: dict[str, Tag],
-        before: Mapping[str, TagRows],
+        before: Mapping[str, Tag],
         known: dict[str, bool],
     ) -> None:
         places, first_rows, counts = np.unique(columns.tag, return_index=True, return_counts=True)
@@ -103,16 +125,20 @@ class Gathering:
             plugin = before[name].plugin if name in before else plugin_of(kind, first)
             tags[name] = Tag(path, name, plugin, kind, first, stated, count, step, wall_time)
 
-    def _add_scalars(self, columns: Columns, run: str, file: str) -> None:
-        if len(columns):
-            zeros: Any = np.zeros(len(columns), np.int32)
-            arrays = [
-                names(zeros, [run]),
-                names(columns.tag, columns.tags),
-                *(columns.step, columns.wall_time, columns.value, columns.kind.astype(np.int8)),
-                names(zeros, [file]),
-            ]
-            self._scalars.append(pa.Table.from_arrays([pa.array(array) for array in arrays], schema=SCALARS))
+    def _add_scalars(self, columns: Columns, rows: Any, run: str, file: str) -> None:
+        order = np.flatnonzero(rows)
+        if not len(order):
+            return
+        places = columns.tag[order]
+        few = len(columns.tags) < 1 << 16  # of which numpy sorts by radix
+        by_tag = np.argsort(places.astype(np.uint16) if few else places, kind="stable")
+        order, places = order[by_tag], places[by_tag]
+        arrays = [getattr(columns, name)[order] for name in _POINT]
+        bounds: list[int] = (np.flatnonzero(np.diff(places)) + 1).tolist()
+        for begin, end in itertools.pairwise([0, *bounds, len(order)]):
+            tag = columns.tags[int(places[begin])]
+            piece = tuple(array[begin:end] for array in arrays)
+            self._scalars.setdefault((tag, run, file), []).append(piece)
 
     def _add_values(
         self, columns: Columns, run: str, file: str, tags: dict[str, Tag], events: dict[int, bytes]
