@@ -85,9 +85,11 @@ def test_health_is_open_and_tells_no_secrets(page: Page) -> None:
     answer = Answer(page, "/healthz")
     assert answer.status == 200
     told: dict[str, Any] = json.loads(answer.text)
-    assert told.keys() == {"ok", "last_listing", "runs", "idle", "trouble"}
+    assert told.keys() == {"ok", "last_listing", "runs", "idle"}
     assert told["ok"] is True
-    assert TOKEN not in answer.text
+    allowed = Answer(page, "/healthz", Authorization=f"Bearer {TOKEN}")
+    assert json.loads(allowed.text).keys() == {*told, "trouble", "unreadable"}
+    assert TOKEN not in answer.text + allowed.text
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,9 @@ def test_health_is_open_and_tells_no_secrets(page: Page) -> None:
 def test_only_known_hosts_are_served(store: Store, show: Show, host: str, status: int) -> None:
     page = show(allowed_hosts=["boards.example.org", "*.inner.example.org"])
     assert Answer(page, "/data/runs", Host=host.format(port=page.server.port)).status == status
-    assert Answer(page, "/healthz", Host=host.format(port=page.server.port)).status == 200
+    health = Answer(page, "/healthz", Host=host.format(port=page.server.port))
+    assert health.status == 200
+    assert ("trouble" in json.loads(health.text)) == (status == 200)
 
 
 def test_headers_of_every_answer(store: Store, show: Show) -> None:

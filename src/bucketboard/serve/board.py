@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ _FROM_PROVIDER = {
     *("text", "text_v2", "pr_curves", "mesh", "custom_scalars"),
 }
 """Plugins that read nothing but what the provider gives."""
+_MOST_NAMED = 1000
 _App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -147,6 +149,7 @@ class Board(program.TensorBoard):  # type: ignore[misc]
             "runs": len(self._catalog.runs),
             "idle": self._watch.idle,
             "trouble": self._catalog.trouble,
+            "unreadable": dict(itertools.islice(self._catalog.unreadable.items(), _MOST_NAMED)),
         }
 
     def _fast_routes(self, app: _App) -> _App:

@@ -64,11 +64,17 @@ class Catalog:
         failed = [mount.trouble for mount in self.mounts if mount.trouble]
         if failed:
             return f"what is shown may be old, the listing failed: {failed[0]}"
-        bad = [file for run in list(self.runs.values()) for file in list(run.numbered) if file.trouble]
-        if bad:
-            file = bad[0]
-            return f"{len(bad)} of the files could not be read, such as {file.path}: {file.trouble}"
+        unreadable = self.unreadable
+        if unreadable:
+            path, reason = next(iter(unreadable.items()))
+            return f"{len(unreadable)} of the files could not be read, such as {path}: {reason}"
         return ""
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """The event files that could not be read, or not all of them, and why."""
+        files = [file for run in list(self.runs.values()) for file in list(run.numbered)]
+        return {file.path: str(file.trouble) for file in files if file.trouble}
 
     @property
     def has_event_files(self) -> bool:

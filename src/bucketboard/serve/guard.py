@@ -21,6 +21,8 @@ __all__ = ["Guard", "choose_token", "is_loopback"]
 
 TOKEN_VARIABLE = "BUCKETBOARD_AUTH_TOKEN"  # noqa: S105
 _SHORTEST_TOKEN = 8
+_PRIVATE = {"trouble", "unreadable"}
+"""Of the health: names of buckets and files."""
 _Start = Callable[..., Any]
 _App = Callable[[dict[str, Any], _Start], Iterable[bytes]]
 _HEADERS = [
@@ -102,23 +104,24 @@ class Guard:
             given = {name.lower() for name, _ in headers}
             return start_response(status, headers + [h for h in _HEADERS if h[0].lower() not in given], *more)
 
+        host_allowed = self._is_host_allowed(environ.get("HTTP_HOST", ""))
         if path in ("/healthz", f"{self._prefix}/healthz"):
             health = self._health()
-            status = "200 OK" if health["ok"] else "503 Service Unavailable"
-            return _answer(start, status, json.dumps(health), "application/json")
-        if not self._is_host_allowed(environ.get("HTTP_HOST", "")):
+            if not (host_allowed and self._is_let_in(environ)):
+                health = {name: value for name, value in health.items() if name not in _PRIVATE}
+            # 200 also when the bucket does not answer: what was read before is still shown.
+            return _answer(start, "200 OK", json.dumps(health), "application/json")
+        if not host_allowed:
             return _answer(
                 start,
                 "403 Forbidden",
                 "This host name is not served: start with --allowed-host to allow it.\n",
             )
-        if self._token is None:
-            return self._app(environ, start)
         query = urllib.parse.parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True)
         shown = [value for name, value in query if name == "token"]
-        if shown and self._is_token(shown[0]):
+        if self._token is not None and shown and self._is_token(shown[0]):
             return self._let_in(environ, start, [pair for pair in query if pair[0] != "token"])
-        if self._has_cookie(environ) or self._has_header(environ):
+        if self._is_let_in(environ):
             return self._app(environ, start)
         return _answer(
             start,
@@ -126,6 +129,9 @@ class Guard:
             "A token is needed: open the link that was printed, or send the token as a Bearer token.\n",
             more=[("WWW-Authenticate", "Bearer")],
         )
+
+    def _is_let_in(self, environ: dict[str, Any]) -> bool:
+        return self._token is None or self._has_cookie(environ) or self._has_header(environ)
 
     def _let_in(self, environ: dict[str, Any], start: _Start, rest: list[tuple[str, str]]) -> Iterable[bytes]:
         """Swap the token in the address for a cookie."""
