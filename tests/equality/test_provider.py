@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,21 +13,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorboard_data_server
 from boards import runs_with_events
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from tensorboard import errors
     from tensorboard.data.provider import RunTagFilter
-    from tensorboard.data.server_ingester import SubprocessServerDataIngester, get_server_binary
+    from tensorboard.data.server_ingester import ExistingServerDataIngester
     from tensorboard.util.grpc_util import ChannelCredsType
 
     from bucketboard.serve.catalog import Catalog
     from bucketboard.serve.provider import CatalogProvider
     from bucketboard.serve.targets import mounts_of
-
-# The server that TensorBoard starts for itself ends with the pipe to it.
-pytestmark = pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")
 
 Written = Callable[[str], Path]
 Stored = Callable[[Path], str]
@@ -48,19 +47,24 @@ def ours(written: Written, stored: Stored) -> Iterator[CatalogProvider]:
 
 
 @pytest.fixture(scope="module")
-def stock(written: Written) -> Iterator[Any]:
+def stock(written: Written, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """TensorBoard's client of its Rust server."""
-    directory = written("torch")
-    ingester = SubprocessServerDataIngester(
-        get_server_binary(), str(directory), reload_interval=0, channel_creds_type=ChannelCredsType.LOCAL
-    )
-    ingester.start()
-    provider, deadline = ingester.data_provider, time.monotonic() + 60
+    directory, port = written("torch"), tmp_path_factory.mktemp("port") / "port"
+    command = [tensorboard_data_server.server_binary(), f"--logdir={directory}", "--reload=once"]
+    process = subprocess.Popen([*command, "--port=0", f"--port-file={port}"])
+    deadline = time.monotonic() + 60
+    while not (port.exists() and port.read_text().endswith("\n")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    address = f"localhost:{port.read_text().strip()}"
+    ingester = ExistingServerDataIngester(address, channel_creds_type=ChannelCredsType.LOCAL)
+    provider = ingester.data_provider
     while {run.run_name for run in provider.list_runs(None, experiment_id="")} != runs_with_events(directory):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     yield provider
-    ingester._stdin_handle.close()  # by which the server ends
+    process.terminate()
+    process.wait(30)
 
 
 def shown(provider: Any, told: Any) -> Any:
