@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import sys
 import threading
@@ -83,6 +84,7 @@ def run(options: argparse.Namespace) -> int:
     """Serve until interrupted."""
     from bucketboard.serve import parse_samples, serve
 
+    gc.disable()  # what is made while it starts stays
     exit_on_sigterm()
     if options.bind_all and options.host is not None:
         raise InvalidError("--host and --bind_all exclude each other")
@@ -108,6 +110,8 @@ def run(options: argparse.Namespace) -> int:
         **given_settings(options),
     ) as server:
         print(server.link, flush=True)
+        gc.freeze()
+        gc.enable()
         if options.until_stdin_closes:
             threading.Thread(target=_close_with_stdin, args=(server.close,), daemon=True).start()
         server.wait()
