@@ -150,6 +150,34 @@ def test_who_loses_the_race_but_knows_more_tries_again(place: Place, tmp_path: P
     assert index.scalars()[B, "loss"].value.tolist() == [2.0, 2.5]
 
 
+class _Deaf(_Meddling):
+    """Of a server whose answer to the manifest's PUT is lost; repeated, it meets what it stored itself."""
+
+    def __init__(self, place: Place, reason: Reason) -> None:
+        super().__init__(place, lambda: None)
+        self._reason = reason
+
+    def put(self, name: str, body: bytes, *, if_match: str | None = None, if_none_match: bool = False) -> str:
+        etag = super().put(name, body, if_match=if_match, if_none_match=if_none_match)
+        if name == MANIFEST:
+            raise UnavailableError("the answer was lost", reason=self._reason)
+        return etag
+
+
+def test_a_lost_answer_of_a_repeated_request(place: Place) -> None:
+    place.append(A, scalar("loss", 1, 1.5))
+    report = update(place.source, _Deaf(place, Reason.PRECONDITION))
+    assert not report.gave_way
+    place.check()
+
+
+def test_a_lost_answer(place: Place) -> None:
+    place.append(A, scalar("loss", 1, 1.5))
+    with pytest.raises(UnavailableError, match="lost"):
+        update(place.source, _Deaf(place, Reason.OUTCOME_UNKNOWN))
+    place.check()
+
+
 def test_a_first_index_made_by_two_at_once(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.write(A, start() + scalar("loss", 0, 1.0))

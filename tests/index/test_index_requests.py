@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from indexing import NAME, scalar, start
+from indexing import NAME, check_file, scalar, start
 
 from bucketboard.errors import InvalidError
 from bucketboard.events.event import ScalarEncoder
 from bucketboard.index import BucketObjects, Index, update
 from bucketboard.serve.source import BucketSource
 from bucketboard.store.bucket import Bucket
+from bucketboard.store.fast import fast_bucket
 from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url
 from bucketboard.testing import Counts, FaultProxy, Server
@@ -89,9 +91,14 @@ def test_opening_and_growing(store: Store) -> None:
     assert len(Index.open(store.objects).scalars()[f"run07/{NAME.format(1)}", "metric/0"]) == 60
 
     before = store.counted()
-    update(store.source, store.objects)
+    again = update(store.source, store.objects)
     idle = (store.counted() - before).requests
     assert idle == {"ListObjectsV2": 1, "GetObject": 3}  # the manifest and what two segments say of files
+
+    before = store.counted()
+    update(store.source, store.objects, known=again.index)
+    watched = (store.counted() - before).requests
+    assert watched == {"ListObjectsV2": 1, "GetObject": 1}
 
 
 @pytest.mark.parametrize("server", ["moto"], indirect=True)
@@ -105,6 +112,33 @@ def test_a_log_id_that_differs_is_another_file(store: Store) -> None:
     index = Index.open(store.objects)
     assert index.files[f"a/{NAME.format(1)}"].log_id == "two"
     assert index.scalars()[f"a/{NAME.format(1)}", "loss"].step.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("server", ["moto", "seaweed"], indirect=True)
+def test_several_at_once(store: Store) -> None:
+    """Whoever wins, the index says nothing wrong, and in the end everything."""
+    url = store.source.url
+    access = fast_bucket(store.name, store.source.bucket.settings, attempts=3)
+    bodies = {f"run{number}": start(number) + _file(5) for number in range(6)}
+    for run, body in bodies.items():
+        store.put(run, body)
+
+    def work() -> int:
+        return update(BucketSource(url, access), BucketObjects(access, url.prefix)).segments
+
+    with ThreadPoolExecutor(4) as pool:
+        for round_ in range(3):
+            updates = [pool.submit(work) for _ in range(4)]
+            for run in bodies:
+                bodies[run] += _file(2, 5 + 2 * round_)
+                store.put(run, bodies[run])
+            for each in updates:
+                each.result()
+    update(store.source, store.objects)
+    index = Index.open(store.objects)
+    assert index.trouble == ""
+    for run, body in bodies.items():
+        check_file(index, f"{run}/{NAME.format(1)}", body)
 
 
 @pytest.mark.slow

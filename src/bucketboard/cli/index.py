@@ -14,7 +14,7 @@ from bucketboard.cli.settings import add_settings, given_settings
 from bucketboard.errors import InvalidError, UnavailableError
 
 if TYPE_CHECKING:
-    from bucketboard.index import Report
+    from bucketboard.index import Index, Report
 
 __all__ = ["add_parser", "run"]
 
@@ -70,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
     url = S3Url.parse(options.target)
     bucket = fast_bucket(url.bucket, Settings.resolve(**given_settings(options)), attempts=3)
     source, objects = BucketSource(url, bucket), BucketObjects(bucket, url.prefix)
+    known: Index | None = None
     stop = threading.Event()
     if options.watch:
         signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
@@ -77,7 +78,8 @@ def run(options: argparse.Namespace) -> int:
         status = 1
         try:
             with _Bar(not options.json and sys.stderr.isatty()) as progress:
-                report = update(source, objects, dry_run=options.dry_run, progress=progress)
+                report = update(source, objects, known=known, dry_run=options.dry_run, progress=progress)
+            known = report.index
             _say(options, report)
             status = 1 if report.failures else 0
         except UnavailableError as error:
@@ -107,7 +109,7 @@ def _plain(report: Report) -> dict[str, Any]:
     found = {
         entry.name: getattr(report, entry.name)
         for entry in dataclasses.fields(report)
-        if entry.name not in ("damage", "failures")
+        if entry.name not in ("damage", "failures", "index")
     }
     damage = {path: [place.message for place in places] for path, places in report.damage.items()}
     return {**found, "damage": damage, "failures": {path: str(e) for path, e in report.failures.items()}}

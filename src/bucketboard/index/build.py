@@ -55,20 +55,28 @@ class Report:
     damage: dict[str, list[Damage]] = field(default_factory=dict)
     failures: dict[str, BucketboardError] = field(default_factory=dict)
     """Files that could not be read now."""
+    index: Index | None = None
+    """As it was found, or made."""
 
 
 def update(
-    source: Source, objects: Objects, *, dry_run: bool = False, progress: Progress | None = None
+    source: Source,
+    objects: Objects,
+    *,
+    known: Index | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
 ) -> Report:
     """Bring an index up to date with what ``source`` shows; what it costs goes by what has grown.
 
-    With ``dry_run`` nothing is read of the files and nothing is stored: the report says what would be.
+    ``known`` is the index after the last update, so that less of it has to be read. With ``dry_run`` nothing
+    is read of the files and nothing is stored: the report says what would be.
 
     Raises:
         InvalidError: the index is of a newer version, or it may not be written.
         BucketboardError: the source can't be listed, or the index not be stored.
     """
-    return _Update(source, objects, progress).run(dry_run)
+    return _Update(source, objects, progress).run(known, dry_run)
 
 
 def is_event_file(path: str) -> bool:
@@ -86,10 +94,10 @@ class _Update:
         self._report = Report()
         self._expected = 0
 
-    def run(self, dry_run: bool) -> Report:
+    def run(self, known: Index | None, dry_run: bool) -> Report:
         report = self._report
         files = {path: info for path, info in self._source.files().items() if is_event_file(path)}
-        index = Index.open(self._objects)
+        index = Index.open(self._objects, known)
         if index.newer:
             raise InvalidError(index.trouble, hint="use a newer bucketboard, or another prefix")
         if index.error:
@@ -104,7 +112,7 @@ class _Update:
         added = self._added(index, wanted)
         if added:
             index = self._swap(index, added)
-        report.segments = len(index.manifest.segments)
+        report.segments, report.index = len(index.manifest.segments), index
         if not report.gave_way:
             self._compact(index, set(files))
         report.bytes_sent = self._objects.sent
@@ -171,9 +179,12 @@ class _Update:
                 return index.extended(stored, heads)
             except BucketboardError as error:
                 if error.reason not in (Reason.PRECONDITION, Reason.CONFLICT):
-                    self._discard(segments)
+                    if error.reason is not Reason.OUTCOME_UNKNOWN:
+                        self._discard(segments)
                     raise
-            index = Index.open(self._objects)
+            index = Index.open(self._objects, index)
+            if index.manifest.names >= {segment.runs.name for segment in segments}:
+                return index  # it was stored, and the answer lost
             if index.newer or index.error or not _counts(index, heads):
                 break
         self._discard(segments)
@@ -202,8 +213,10 @@ class _Update:
         except BucketboardError as error:
             if error.reason not in (Reason.PRECONDITION, Reason.CONFLICT):
                 raise
-            self._discard([s for s in later.segments if s not in index.manifest.segments])
-            return  # another process writes: it compacts
+            # Another process writes: it compacts. Unless it was stored, and the answer lost.
+            named = Index.open(self._objects, index).manifest.names
+            self._discard([s for s in later.segments if s.runs.name not in named | index.manifest.names])
+            return
         self._report.compacted = True
         self._report.segments = len(stored.segments)
         for name in removed:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bucketboard.errors import BucketboardError, Reason
-from bucketboard.index.manifest import Manifest, Unreadable, read_manifest
+from bucketboard.index.manifest import Manifest, Segment, Unreadable, read_manifest
 from bucketboard.index.objects import Objects
 from bucketboard.index.parquet import RUNS, SCALARS, codes, pa, read_head, read_rows
 from bucketboard.index.parts import Head, Tag, chain, head_of, joined
@@ -99,8 +99,11 @@ class Index:
         """Which segments count for each file."""
 
     @classmethod
-    def open(cls, objects: Objects) -> Index:
-        """Read what there is. Never raises: what can't be read is not covered, and ``trouble`` says why."""
+    def open(cls, objects: Objects, known: Index | None = None) -> Index:
+        """Read what there is. Never raises: what can't be read is not covered, and ``trouble`` says why.
+
+        With ``known``, the index as it was before, only what was added is read.
+        """
         index = cls(objects)
         try:
             index.manifest = read_manifest(objects)
@@ -113,8 +116,17 @@ class Index:
             index.error = error
         segments = index.manifest.segments
         if segments:
+            before: dict[Segment, Head | None] = {}
+            if known:
+                before = dict(zip(known.manifest.segments, known.heads, strict=True))
             with ThreadPoolExecutor(min(_READERS, len(segments)), "bucketboard-index") as pool:
-                index.heads = list(pool.map(index._head, range(len(segments))))
+                heads = (
+                    pool.submit(index._head, n) if not before.get(s) else None for n, s in enumerate(segments)
+                )
+                index.heads = [
+                    future.result() if future else before[segment]
+                    for future, segment in zip(list(heads), segments, strict=True)
+                ]
             index._join()
         if index.trouble:
             _log.warning("%s", index.trouble)
