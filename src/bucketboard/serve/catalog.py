@@ -127,6 +127,7 @@ class Catalog:
         found = {
             name: (mount, paths) for mount in self.mounts for name, paths in self._event_files(mount).items()
         }
+        before = set(self.runs.values())
         runs: dict[str, Run] = {}
         loads: list[_Load] = []
         for name, (mount, paths) in found.items():
@@ -155,6 +156,8 @@ class Catalog:
                         _Load(Run(load.run.name, load.run.source, self._samples), load.mount, load.paths)
                     )
             loads = again
+        if gone := before - set(self.runs.values()):
+            self.records.forget(gone)
 
     def _event_files(self, mount: Mount) -> dict[str, list[str]]:
         runs: dict[str, list[str]] = {}

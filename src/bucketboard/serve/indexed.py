@@ -21,10 +21,10 @@ from bucketboard.serve.series import Series, Unread
 from bucketboard.serve.source import BucketSource
 from bucketboard.store.bucket import ObjectInfo
 
-__all__ = ["Indexed", "open_index"]
+__all__ = ["MANIFEST_PATH", "Indexed", "open_index"]
 
 _log = logging.getLogger(__name__)
-_MANIFEST = ".bucketboard/v1/manifest.json"
+MANIFEST_PATH = ".bucketboard/v1/manifest.json"
 _UNTAGGED = (Kind.META_GRAPH, Kind.SESSION_START)
 
 
@@ -36,7 +36,7 @@ def open_index(mount: Mount, cache_size: int) -> Indexed | None:
     try:
         from bucketboard.index import BucketObjects, Index, local_index
 
-        if _MANIFEST in mount.files:
+        if MANIFEST_PATH in mount.files:
             index = Index.open(BucketObjects(bucket, mount.source.url.prefix))
             if index.files:
                 return Indexed(index)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from bucketboard.errors import BucketboardError
+from bucketboard.serve.indexed import MANIFEST_PATH
 from bucketboard.serve.mount import Mount
 from bucketboard.serve.source import BucketSource
 from bucketboard.serve.tree import is_event_file
@@ -139,7 +140,7 @@ class Indexing:
             if self._publish:
                 report = update(kept, BucketObjects(bucket, mount.source.url.prefix))
                 _log.info("the index of %s has %d rows more", mount.source.location, report.rows)
-            else:
+            elif MANIFEST_PATH not in mount.files:  # everybody's own would have to be read from the files
                 update(kept, local_index(mount.source.identity, self._cache_size))
         except ImportError as error:
             if self._publish:

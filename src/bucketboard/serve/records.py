@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -48,6 +48,12 @@ class Records:
             for fetched in self._pool.map(lambda span: self._fetch(run, span), spans):
                 found |= fetched
         return [found.get(place) for place in places]
+
+    def forget(self, runs: Collection[Run]) -> None:
+        """Let go of what belongs to runs that are no more."""
+        with self._lock:
+            for key in [key for key in self._kept if key[0] in runs]:
+                self._size -= len(self._kept.pop(key))
 
     def close(self) -> None:
         """Read nothing more."""

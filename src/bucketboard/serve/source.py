@@ -76,7 +76,7 @@ class DirectorySource:
         """All files below the directory.
 
         Raises:
-            UnavailableError: the directory is gone, or a part of it can't be read.
+            UnavailableError: the directory is gone or can't be read.
         """
         found: dict[str, ObjectInfo] = {}
         try:
@@ -92,16 +92,21 @@ class DirectorySource:
         identity = (own.st_dev, own.st_ino)
         if identity in above:  # a link to a directory that it is in
             return
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                path = prefix + entry.name
-                try:
-                    if entry.is_dir():
-                        self._walk(Path(entry.path), f"{path}/", above | {identity}, found)
-                    elif entry.is_file():
-                        found[path] = _info(path, entry.stat())
-                except FileNotFoundError:
-                    continue  # removed while we look
+        try:
+            entries = list(os.scandir(directory))
+        except PermissionError:
+            if not prefix:
+                raise
+            entries = []  # as TensorBoard does, the rest is shown
+        for entry in entries:
+            path = prefix + entry.name
+            try:
+                if entry.is_dir():
+                    self._walk(Path(entry.path), f"{path}/", above | {identity}, found)
+                elif entry.is_file():
+                    found[path] = _info(path, entry.stat())
+            except FileNotFoundError:
+                continue  # removed while we look
 
     def get(self, path: str, start: int = 0, stop: int | None = None) -> tuple[bytes, ObjectInfo]:
         """Read a file.
