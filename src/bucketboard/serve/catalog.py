@@ -210,7 +210,7 @@ class _Load:
             if is_gone(error):  # the next listing will not show it
                 file.trouble = None
                 return
-            _failed(file, error)
+            _failed(file, error, self.mount.files[file.path].etag)
             self._unread = self._unread or isinstance(error, UnavailableError)
         else:
             file.trouble, file.failures, file.wait = None, 0, 0
@@ -221,14 +221,15 @@ class _Load:
 def _is_wanted(file: EventFile, listed: ObjectInfo) -> bool:
     if file.etag == listed.etag and file.looked >= listed.size:
         return False
-    if file.wait:
+    if file.wait and file.failed == listed.etag:
         file.wait -= 1
         return False
     return listed.size > 0 or file.looked > 0
 
 
-def _failed(file: EventFile, error: BucketboardError) -> None:
+def _failed(file: EventFile, error: BucketboardError, etag: str) -> None:
     file.trouble = error
+    file.failed = etag
     if not isinstance(error, CorruptDataError):  # what is damaged was read, and is not read again
         file.wait = min(1 << file.failures, _LONGEST_WAIT) - 1
         file.failures += 1

@@ -304,7 +304,7 @@ def _key(*parts: str | int) -> str:
 def _parse_key(key: str) -> tuple[str, str, int, int]:
     try:
         _, _, run, tag, step, index = json.loads(base64.urlsafe_b64decode(key + "=="))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise errors.NotFoundError("no such blob") from error
     if not (
         isinstance(run, str) and isinstance(tag, str) and isinstance(step, int) and isinstance(index, int)

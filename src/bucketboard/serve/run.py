@@ -38,8 +38,10 @@ class EventFile:
     scanner: FileScanner = field(default_factory=FileScanner)
     trouble: BucketboardError | None = None
     failures: int = 0
+    failed: str = ""
+    """ETag of the version that could not be read."""
     wait: int = 0
-    """Refreshes to let pass before it is tried again."""
+    """Refreshes to let pass before that version is tried again."""
 
 
 class Run:
