@@ -237,6 +237,39 @@ def test_long_tags(length: int) -> None:
     assert len(found) == 1 - scanner.damaged
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        b"",
+        b"\x10\x05",  # a step that comes later counts
+        b"\x10\x00",
+        b"\x09" + bytes(8),
+        b"\x22\x01g",  # a graph before the summary
+    ],
+)
+@pytest.mark.parametrize("behind", [b"", b"\x10\x07", b"\x09" + struct.pack("<d", 4.0), b"\x22\x01g"])
+def test_what_nearly_looks_like_a_scalar_seen_before(between: bytes, behind: bytes) -> None:
+    records = []
+    for step in (1, 300, 0, 2**62):
+        encoded = ScalarEncoder().record("a", step + 0.5, step, 1e9 + step)[12:-4]
+        at = encoded.index(b"\x2a")
+        records.append(frame(encoded[:at] + between + encoded[at:] + behind))
+    whole = scanned(b"".join(records))
+    scanner = FileScanner()
+    parts = []
+    for record in records:
+        with_others = FileScanner(scanner.offset)
+        parts.append(with_others.feed(record))
+        scanner.feed(record)
+    assert [part.step.tolist() for part in parts] == [[step] for step in _steps(records)]
+    with python_only():
+        assert scanned(b"".join(records)) == whole
+
+
+def _steps(records: list[bytes]) -> list[int]:
+    return [event_pb2.Event.FromString(record[12:-4]).step for record in records]
+
+
 def test_lost_framing_and_its_mending() -> None:
     good = _summary(_value(tag="a", simple_value=1))
     scanner = FileScanner()

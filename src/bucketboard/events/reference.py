@@ -354,11 +354,95 @@ def _checked_tag(data: bytes, begin: int, stop: int) -> bytes:
     return tag
 
 
+_Known: TypeAlias = tuple[bytes, int, bytes | None]
+"""Tag, kind and metadata."""
+
+
+class _Templates:
+    """Scalars that differ in time, step and value alone from others: known by the bytes around those.
+
+    Most events are such. Where the value lies, and that nothing else says another time or step, is tried
+    out once for each tag.
+    """
+
+    _MOST = 4096
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, bytes], _Known] = {}
+        self._places: dict[int, list[int]] = {}
+        """Where values lie, by how many bytes there are behind the step."""
+        self._tried = 0
+
+    def read(self, payload: bytes) -> tuple[int, float, float, _Known] | None:
+        """Step, wall time, value and what is the same for all; None: it has to be read field by field."""
+        if len(payload) < 16 or payload[0] != 0x09:
+            return None
+        step, at = 0, 9
+        if payload[9] == 0x10:
+            step, at = payload[10], 11
+            if step > 0x7F:
+                try:
+                    step, at = _varint(payload, 10, len(payload))
+                except Malformed:
+                    return None
+        for place in self._places.get(len(payload) - at, ()):
+            known = self._known.get((payload[at : at + place], payload[at + place + 4 :]))
+            if known is not None:
+                value = _unpack_float(payload, at + place)[0]
+                return _signed(step), _unpack_double(payload, 1)[0], value, known
+        if self._tried < self._MOST:
+            self._tried += 1
+            self._learn(payload, payload[at:])
+        return None
+
+    def _learn(self, payload: bytes, rest: bytes) -> None:
+        found = _only_scalar(payload)
+        if found is None:
+            return
+        raw = struct.pack("<f", found.values[0][2])
+        place = rest.find(raw)
+        while place >= 0:
+            around = rest[:place], rest[place + 4 :]
+            known = {self._tried_out(number, *around) for number in (1, 2)}
+            one = known.pop()
+            if not known and one is not None:
+                self._known[around] = one
+                places = self._places.setdefault(len(rest), [])
+                if place not in places:
+                    places.append(place)
+                return
+            place = rest.find(raw, place + 1)
+
+    def _tried_out(self, number: int, before: bytes, behind: bytes) -> _Known | None:
+        """What is the same, if the value between the bytes is all that there is beside time and step."""
+        head = struct.pack("<BdBB", 0x09, number, 0x10, number)
+        event = _only_scalar(head + before + struct.pack("<f", number) + behind)
+        if event is None or (event.step, event.wall_time, event.values[0][2]) != (number, number, number):
+            return None
+        tag, kind, *_, metadata = event.values[0]
+        return tag, int(kind), metadata
+
+
+def _only_scalar(payload: bytes) -> _Event | None:
+    """The event, if it holds one float and nothing else."""
+    try:
+        event = _Event(payload, 0, len(payload))
+    except Malformed:
+        return None
+    if len(event.values) != 1:
+        return None
+    _, kind, value, *others, _ = event.values[0]
+    is_float = kind in (Kind.SIMPLE, Kind.SCALAR) and value == value
+    return event if is_float and others == [0, 0, 0] else None
+
+
 def scan(data: bytes, base: int = 0, *, events: bool = True) -> Scan:
     """Scan ``data``, which is at ``base`` of its file; without ``events`` only the framing and the CRCs."""
     found = Scan(base)
     rows: list[Row] = []
     ids: dict[bytes, int] = {}
+    templates = _Templates()
+    lengths: dict[bytes, int] = {}
     at = 0
     end = len(data)
     value_of = google_crc32c.value
@@ -366,11 +450,16 @@ def scan(data: bytes, base: int = 0, *, events: bool = True) -> Scan:
         if end - at < HEADER_BYTES:
             found.wanted = OVERHEAD_BYTES
             break
-        length, crc = _unpack_header(data, at)
-        lost = _mask(value_of(data[at : at + 8])) != crc
-        if lost or length > MAX_RECORD:
-            found.add_damage(base + at, 0, BAD_LENGTH if lost else TOO_LONG)
-            break
+        header = data[at : at + HEADER_BYTES]
+        length = lengths.get(header, -1)
+        if length < 0:
+            length, crc = _unpack_header(header)
+            lost = _mask(value_of(header[:8])) != crc
+            if lost or length > MAX_RECORD:
+                found.add_damage(base + at, 0, BAD_LENGTH if lost else TOO_LONG)
+                break
+            if length < 1024:
+                lengths[header] = length
         total = length + OVERHEAD_BYTES
         if total > end - at:
             found.wanted = total
@@ -380,14 +469,31 @@ def scan(data: bytes, base: int = 0, *, events: bool = True) -> Scan:
         if _mask(value_of(payload)) != _unpack_u32(data, stop)[0]:
             found.add_damage(base + at, total, BAD_PAYLOAD)
         elif events:
-            _read(found, rows, ids, payload, base + at, total)
+            scalar = templates.read(payload)
+            if scalar and (place := _settled(found, ids, scalar)) >= 0:
+                step, wall_time, value, (_, kind, _) = scalar
+                found.events += 1
+                if not wall_time >= found.start:
+                    found.start = wall_time
+                rows.append((step, wall_time, place, value, kind, base + at, total, 0, 0, 0))
+            else:
+                _read(found, rows, ids, payload, base + at, total)
         else:
             found.events += 1
         at += total
     found.end = base + at
-    for place, (name, dtype) in enumerate(ARRAYS.items()):
-        found.arrays[name] = np.array([row[place] for row in rows], dtype)
+    columns = zip(*rows, strict=True) if rows else [()] * len(ARRAYS)
+    for (name, dtype), column in zip(ARRAYS.items(), columns, strict=True):
+        found.arrays[name] = np.array(column, dtype)
     return found
+
+
+def _settled(found: Scan, ids: dict[bytes, int], scalar: tuple[int, float, float, _Known]) -> int:
+    """The place of the scalar's tag if nothing of it but the row is new; else -1."""
+    _, wall_time, _, (tag, _, metadata) = scalar
+    place = ids.get(tag, -1)
+    news = metadata is not None and place >= 0 and found.stated[place] is None
+    return -1 if news or wall_time != wall_time else place
 
 
 def _read(
