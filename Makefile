@@ -57,7 +57,7 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) \
 		|| { rm -rf $(VENV); echo "Python's venv module is missing: apt-get install python3-venv" >&2; exit 1; }
 
-NATIVE := $(wildcard src/bucketboard/events/scan*.[ch])
+NATIVE := setup.py $(wildcard src/bucketboard/events/scan*.[ch])
 
 $(VENV)/demo.stamp: pyproject.toml $(NATIVE) | $(BIN)/python
 	@echo "installing into $(VENV) (once) ..."
