@@ -238,3 +238,18 @@ def test_the_first_listing_tells_its_error(store: Store) -> None:
     store.proxy.down()
     with pytest.raises(UnavailableError):
         Mount(BucketSource(url, Bucket(url.bucket, Settings.resolve()))).list()
+
+
+def test_a_file_read_later_than_those_behind_it_keeps_its_place(store: Store, catalog: Catalog) -> None:
+    store.put("run", event_file(*range(10)), number=1)
+    store.put("run", event_file(10.0, first=10), number=2)
+    fault = store.proxy.inject(Fault(FaultKind.STATUS, operation="GetObject", key="*tfevents.1.*"))
+    catalog.refresh()
+    assert values(catalog) == [10.0]
+    catalog.refresh()
+    assert values(catalog) == [10.0]
+    fault.remove()
+    for _ in range(4):
+        catalog.refresh()
+    assert values(catalog) == [float(value) for value in range(11)]
+    assert not catalog.trouble

@@ -18,11 +18,12 @@ from bucketboard.index import BucketObjects, local_index, update
 from bucketboard.serve.catalog import Catalog
 from bucketboard.serve.indexing import Indexing, keep_for_index
 from bucketboard.serve.mount import Mount
-from bucketboard.serve.provider import CatalogProvider
+from bucketboard.serve.provider import CatalogProvider, UnavailableNow
 from bucketboard.serve.source import BucketSource
 from bucketboard.store.bucket import Bucket
 from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url
+from bucketboard.testing import Fault, FaultKind
 
 Open = Callable[..., Catalog]
 
@@ -217,3 +218,33 @@ def test_what_was_read_whole_is_indexed_for_the_next_look(
     assert (store.proxy.counts - before).requests.get("GetObject", 0) <= (3 if publish_index else 0)
     assert everything(later) == shown
     assert publish_index == any(".bucketboard/" in path for path in source.files())
+
+
+def test_an_index_that_can_not_be_reached_for_now(
+    store: Store, publish: Callable[[], None], look: Open
+) -> None:
+    store.put("run", event_file(1.0, 2.0))
+    publish()
+    catalog = look()
+    fault = store.proxy.inject(Fault(FaultKind.STATUS, operation="GetObject"))
+    with pytest.raises(UnavailableNow):
+        loss(catalog)
+    assert list(catalog.runs) == ["run"]
+    fault.remove()
+    assert loss(catalog) == {"run": [1.0, 2.0]}
+
+
+def test_an_index_that_goes_while_nothing_else_can_be_read(
+    store: Store, publish: Callable[[], None], look: Open
+) -> None:
+    store.put("run", event_file(1.0, 2.0))
+    publish()
+    catalog = look()
+    for entry in store.client.list_objects_v2(Bucket=store.bucket, Prefix="exp/.bucketboard/")["Contents"]:
+        store.delete(entry["Key"])
+    fault = store.proxy.inject(Fault(FaultKind.STATUS, operation="GetObject", key="*tfevents*"))
+    assert loss(catalog) == {}
+    assert list(catalog.runs) == ["run"]
+    fault.remove()
+    catalog.refresh()
+    assert loss(catalog) == {"run": [1.0, 2.0]}

@@ -14,8 +14,6 @@ def test_an_idle_viewer_sends_nothing(store: Store, show: Show) -> None:
     page = show(reload_interval=0.05)
     eventually(lambda: page.scalars("run1"), [1.0])
     eventually(lambda: page.health()["idle"], True)
-    # A refresh may have begun just before; after it there is none.
-    eventually(lambda: len({store.requests["ListObjectsV2"] for _ in range(1000)}), 1)
     quiet = store.requests
     store.put("run2", event_file(2.0))
     for _ in range(100):

@@ -102,6 +102,9 @@ class Catalog:
         """Fetch the points of unread series from the index.
 
         False if there is no index any more: then the runs were read from their files, and are other ones.
+
+        Raises:
+            UnavailableError: the bucket does not answer.
         """
         for mount, indexed in list((self._indexes or {}).items()):
             some = [(run, series) for run, series in wanted if series.unread and run.source is mount.source]
@@ -110,11 +113,11 @@ class Catalog:
             try:
                 indexed.read(some, self.records)
             except BucketboardError as error:
-                _log.warning("the index can't be used any more, reading the files instead: %s", error.message)
+                if isinstance(error, UnavailableError) and not is_gone(error):
+                    raise
                 with self._lock:
                     if self._indexes and self._indexes.pop(mount, None):
-                        unread = {name for name, run in self.runs.items() if run.source is mount.source}
-                        self.runs = {name: run for name, run in self.runs.items() if name not in unread}
+                        _log.warning("the index is of no use any more, reading the files: %s", error.message)
                         self._read_new()
                 return False
         return True
@@ -131,15 +134,16 @@ class Catalog:
         runs: dict[str, Run] = {}
         loads: list[_Load] = []
         for name, (mount, paths) in found.items():
-            run = self.runs.get(name)
-            if run is None or not run.files.keys() <= set(paths):
-                # A run without one of its files is another run.
+            shown = self.runs.get(name)
+            run = shown
+            if run is None or not run.files.keys() <= set(paths) or (mount not in indexes and run.unread):
+                # A run without one of its files is another run, and one without its index has to be read.
                 run = Run(name, mount.source, self._samples)
                 if mount in indexes:
                     indexes[mount].restore(run, paths, mount.files)
-            loads.append(_Load(run, mount, paths))
+            loads.append(_Load(run, mount, paths, anew=shown is not None and shown is not run))
             # Until it is read anew, what was shown before is shown.
-            runs[name] = self.runs.get(name, run)
+            runs[name] = shown or run
         self.runs = runs
         while loads:
             for load in loads:
@@ -152,9 +156,8 @@ class Catalog:
                 if load.finish():
                     self.runs[load.run.name] = load.run
                 elif load.replaced and not self._closed:
-                    again.append(
-                        _Load(Run(load.run.name, load.run.source, self._samples), load.mount, load.paths)
-                    )
+                    run = Run(load.run.name, load.run.source, self._samples)
+                    again.append(_Load(run, load.mount, load.paths, anew=True))
             loads = again
         if gone := before - set(self.runs.values()):
             self.records.forget(gone)
@@ -181,28 +184,35 @@ class Catalog:
 class _Load:
     """The reading of what is new of one run."""
 
-    def __init__(self, run: Run, mount: Mount, paths: Sequence[str]) -> None:
+    def __init__(self, run: Run, mount: Mount, paths: Sequence[str], *, anew: bool) -> None:
         self.run = run
         self.mount = mount
         self.paths = paths
         self.replaced = False
         self.futures: list[Future[None]] = []
         self._unread = False
-        self._new = not run.numbered
+        self._anew = anew
 
     def start(self, pool: ThreadPoolExecutor) -> None:
-        wanted = [
-            file for file in map(self.run.file, self.paths) if _is_wanted(file, self.mount.files[file.path])
-        ]
+        wanted = []
+        for file in map(self.run.file, self.paths):
+            if _is_due(file, self.mount.files[file.path]):
+                wanted.append(file)
+            elif file.wait:
+                file.wait -= 1
         order = InOrder(self.run, wanted)
         self.futures = [pool.submit(self._read, file, order) for file in wanted]
 
     def finish(self) -> bool:
         """Whether the run is what it should be now."""
-        return not self.replaced and not (self._new and self._unread)
+        return not self.replaced and not (self._anew and self._unread)
 
     def _read(self, file: EventFile, order: InOrder) -> None:
         try:
+            if file.path in self.run.behind:
+                # Later files have taken its place. Once it can be read, all are read anew, in order.
+                self.run.source.get(file.path, 0, 1)
+                raise Replaced
             read_file(self.run, file, self.mount.files[file.path], order)
         except Replaced:
             self.replaced = True
@@ -211,6 +221,8 @@ class _Load:
                 file.trouble = None
                 return
             _failed(file, error, self.mount.files[file.path].etag)
+            if not isinstance(error, CorruptDataError) and file.path != self.paths[-1]:
+                self.run.behind.add(file.path)
             self._unread = self._unread or isinstance(error, UnavailableError)
         else:
             file.trouble, file.failures, file.wait = None, 0, 0
@@ -218,11 +230,10 @@ class _Load:
             order.finish(file)
 
 
-def _is_wanted(file: EventFile, listed: ObjectInfo) -> bool:
+def _is_due(file: EventFile, listed: ObjectInfo) -> bool:
     if file.etag == listed.etag and file.looked >= listed.size:
         return False
     if file.wait and file.failed == listed.etag:
-        file.wait -= 1
         return False
     return listed.size > 0 or file.looked > 0
 

@@ -48,7 +48,7 @@ def select(
             return select(catalog, data_class, plugin, run_tag_filter, load=load)
     chosen: dict[Run, list[Series]] = {}
     for run, series in found:
-        if series.unread or len(series.points):
+        if len(series.points) or (series.unread and not load):
             chosen.setdefault(run, []).append(series)
     return list(chosen.items())
 

@@ -53,10 +53,17 @@ class Run:
         self.files: dict[str, EventFile] = {}
         self.numbered: list[EventFile] = []
         self.series: dict[str, Series] = {}
+        self.behind: set[str] = set()
+        """Files that could not be read to their end while later ones were: the rest would be out of order."""
         self.start = math.nan
         """The earliest wall time of its events, NaN without any."""
         self._samples = samples
         self._lock = threading.Lock()
+
+    @property
+    def unread(self) -> bool:
+        """Whether points of it are still to be fetched from an index."""
+        return any(series.unread for series in list(self.series.values()))
 
     def file(self, path: str) -> EventFile:
         """The file at ``path``, new if it was not known."""

@@ -35,6 +35,7 @@ class Watch:
         self._asked = time.monotonic()
         self._refreshed = -1.0
         self._loaded = False
+        self._resting = False
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="bucketboard-refresh", daemon=True)
 
@@ -65,8 +66,8 @@ class Watch:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody has looked for a while."""
-        return self._is_idle(time.monotonic())
+        """Whether nobody has looked for a while, so that nothing is sent."""
+        return self._resting
 
     def _is_idle(self, now: float) -> bool:
         return self._interval > 0 and now - self._asked > _PATIENCE * self._interval
@@ -81,7 +82,9 @@ class Watch:
         """Wait until a refresh is due; False when there will be none."""
         with self._changed:
             self._changed.wait_for(lambda: self._stopped, self._interval)
-            self._changed.wait_for(lambda: self._stopped or not self.idle)
+            self._resting = self._is_idle(time.monotonic())
+            self._changed.wait_for(lambda: self._stopped or not self._is_idle(time.monotonic()))
+            self._resting = False
             return not self._stopped
 
     def _refresh(self, listing: bool) -> None:
