@@ -43,7 +43,7 @@ from bucketboard.testing.process import executable, free_ports
 KEPT = 1000
 """Points that TensorBoard keeps of a series."""
 BUCKET = "bench"
-TAG = "metric0"
+TAG = "train/loss/metric0"
 MIB = 1 << 20
 
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -58,6 +58,8 @@ class Look:
     megabytes: float
     resident: float
     """MiB, of the processes that are left when the answer is there."""
+    cpu: float
+    """Seconds of processors until then; what another load of the machine does not change."""
 
 
 def main() -> None:
@@ -104,7 +106,7 @@ def _run(directory: Path, tags: int, steps: int, number: int) -> int:
     body = [frame(file_version_event(begin))]
     for step, row in enumerate(values):
         at = begin + step / 7
-        body += [encoder.record(f"metric{tag}", value, step, at) for tag, value in enumerate(row)]
+        body += [encoder.record(f"train/loss/metric{tag}", value, step, at) for tag, value in enumerate(row)]
     path = directory / f"run{number:04}" / f"events.out.tfevents.{int(begin)}.host.1.0"
     path.parent.mkdir(parents=True)
     return path.write_bytes(b"".join(body))
@@ -159,35 +161,42 @@ def _look(
     }
     *before, last = way(server, place, port)
     earlier = proxy.counts if proxy else None
+    spent = os.times()
     begin = time.monotonic()
     for command in before:
         subprocess.run(command, env=environ, check=True, stdout=subprocess.DEVNULL)
+    cpu = sum(os.times()[2:4]) - sum(spent[2:4])
     with open(place / "log", "w+b") as log:
         process = subprocess.Popen(last, env=environ, stdin=subprocess.PIPE, stdout=log, stderr=log)
         try:
-            _wait(port, options.runs, min(options.steps, KEPT), process, log)
-            seconds = time.monotonic() - begin
-            resident = sum(map(_resident, _family(process.pid))) / MIB
+            seconds = _wait(port, options.runs, min(options.steps, KEPT), process, log) - begin
+            family = list(_family(process.pid))
+            resident = sum(map(_resident, family)) / MIB
+            cpu += sum(map(_processor_time, family))
         finally:
             process.terminate()
             process.communicate(timeout=60)
     total = (proxy.counts - earlier).total if proxy and earlier else None
     megabytes = (total.bytes_received if total else 0) / 1e6
-    return Look(seconds, total.requests if total else 0, megabytes, resident)
+    return Look(seconds, total.requests if total else 0, megabytes, resident, cpu)
 
 
-def _wait(port: int, runs: int, points: int, process: subprocess.Popen[bytes], log: Any) -> None:
-    """Until the server gives every run's points."""
+def _wait(port: int, runs: int, points: int, process: subprocess.Popen[bytes], log: Any) -> float:
+    """Until the server gives every run's points; when the last byte of them was there."""
     url = f"http://127.0.0.1:{port}/data"
     asked = json.dumps([{"plugin": "scalars", "tag": TAG}])
     form = urllib.parse.urlencode({"requests": asked}).encode()
     pause = 0.01
     while True:
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            if len(_fetch(f"{url}/runs")) == runs:  # cheap, so that asking does not slow the answer down
-                told = _fetch(f"{url}/plugin/timeseries/timeSeries", form)[0]["runToSeries"]
+            if (
+                len(json.loads(_read(f"{url}/runs"))) == runs
+            ):  # cheap, so that asking does not slow the answer down
+                body = _read(f"{url}/plugin/timeseries/timeSeries", form)
+                arrived = time.monotonic()  # what a browser makes of it is not ours
+                told = json.loads(body)[0]["runToSeries"]
                 if len(told) == runs and all(len(series) >= points for series in told.values()):
-                    return
+                    return arrived
                 pause = min(1.0, pause * 2)
         if process.poll() is not None:
             log.seek(0)
@@ -195,9 +204,10 @@ def _wait(port: int, runs: int, points: int, process: subprocess.Popen[bytes], l
         time.sleep(pause)
 
 
-def _fetch(url: str, form: bytes | None = None) -> Any:
+def _read(url: str, form: bytes | None = None) -> bytes:
     with _opener.open(url, form, timeout=600) as answer:
-        return json.loads(answer.read())
+        body: bytes = answer.read()
+        return body
 
 
 def _family(pid: int) -> Iterator[int]:
@@ -209,6 +219,11 @@ def _family(pid: int) -> Iterator[int]:
 
 def _resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _processor_time(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _s5cmd(server: Server) -> list[str]:
@@ -273,13 +288,14 @@ def report(options: argparse.Namespace, size: int, looks: dict[str, list[Look]])
         f"\n{options.runs} runs x {options.tags} tags x {options.steps} steps, {size / 1e6:.0f} MB; {wait};"
     )
     print(f"medians of {options.repeat}, process start to one tag of all runs over HTTP\n")
-    print(f"{'':<34} {'seconds':>8} {'requests':>8} {'MB':>7} {'RSS MiB':>8} {'÷ first':>8}")
+    print(f"{'':<34} {'seconds':>8} {'÷ first':>8} {'CPU s':>6} {'requests':>8} {'MB':>7} {'RSS MiB':>8}")
     first = statistics.median(look.seconds for look in next(iter(looks.values())))
     for way, found in looks.items():
         middle = {name: statistics.median(asdict(look)[name] for look in found) for name in asdict(found[0])}
         print(
-            f"{_TITLES[way]:<34} {middle['seconds']:>8.2f} {middle['requests']:>8.0f} "
-            f"{middle['megabytes']:>7.1f} {middle['resident']:>8.0f} {middle['seconds'] / first:>8.1f}"
+            f"{_TITLES[way]:<34} {middle['seconds']:>8.2f} {middle['seconds'] / first:>8.1f} "
+            f"{middle['cpu']:>6.2f} {middle['requests']:>8.0f} {middle['megabytes']:>7.1f} "
+            f"{middle['resident']:>8.0f}"
         )
     if options.json:
         machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
