@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.dataset
@@ -31,6 +33,18 @@ def test_pyarrow(index: Path) -> None:
     assert rows == [(i, i * 0.5) for i in range(11)]
     runs = pyarrow.dataset.dataset(index / "runs").to_table(filter=pyarrow.dataset.field("what") == "value")
     assert sorted(set(runs["plugin"].to_pylist())) == ["images", "text"]
+
+
+def test_reading_the_index_imports_no_pandas(index: Path) -> None:
+    script = (
+        "import sys, pathlib\n"
+        "from bucketboard.index import Directory, Index\n"
+        f"index = Index.open(Directory(pathlib.Path({str(index)!r})))\n"
+        "assert index.scalars() and index.values() and not index.trouble\n"
+        "print(*sorted({'pandas', 'pyarrow.compute', 'boto3', 'tensorboard'} & sys.modules.keys()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_pandas(index: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from bucketboard.errors import BucketboardError, Reason
 from bucketboard.index.manifest import Manifest, Segment, Unreadable, read_manifest
 from bucketboard.index.objects import Objects
-from bucketboard.index.parquet import RUNS, SCALARS, codes, pa, read_head, read_rows
+from bucketboard.index.parquet import RUNS, SCALARS, codes, empty, numbers, pa, read_head, read_rows
 from bucketboard.index.parts import Head, Tag, chain, head_of, joined
 
 __all__ = ["Covered", "Index", "ScalarRows", "ValueRows"]
@@ -149,8 +149,9 @@ class Index:
         """
         found: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for number, table in self._tables("scalars", tags):
+            arrays = {name: numbers(table.column(name)) for name in ("step", "wall_time", "value", "kind")}
             for key, rows in self._groups(number, table, tags, paths):
-                found.setdefault(key, []).append(_arrays(table, rows, ("step", "wall_time", "value", "kind")))
+                found.setdefault(key, []).append({name: array[rows] for name, array in arrays.items()})
         return {key: ScalarRows(**_concatenated(arrays)) for key, arrays in found.items()}
 
     def values(
@@ -164,10 +165,11 @@ class Index:
         columns = ("step", "wall_time", "value", "kind", "offset", "length", "index", "elements", "rank")
         found: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for number, table in self._tables("runs", tags):
+            arrays = {name: numbers(table.column(name)) for name in columns}
             for key, rows in self._groups(number, table, tags, paths):
-                arrays = _arrays(table, rows, columns)
                 event = table.column("event").slice(rows.start, rows.stop - rows.start).to_pylist()
-                found.setdefault(key, []).append({**arrays, "event": event})
+                part = {name: array[rows] for name, array in arrays.items()}
+                found.setdefault(key, []).append({**part, "event": event})
         return {key: ValueRows(**_concatenated(arrays)) for key, arrays in found.items()}
 
     def _head(self, number: int) -> Head | None:
@@ -191,8 +193,8 @@ class Index:
             for tag in head.tags if head else ():
                 tags.setdefault(tag.path, []).append(tag)
             by_file.append(tags)
-        for path, numbers in self.valid.items():
-            parts = [head.parts[path] for number in numbers if (head := self.heads[number])]
+        for path, places in self.valid.items():
+            parts = [head.parts[path] for number in places if (head := self.heads[number])]
             last = parts[-1]
             starts = [part.start for part in parts if not math.isnan(part.start)]
             self.files[path] = Covered(
@@ -205,23 +207,23 @@ class Index:
                 sum(part.events for part in parts),
             )
             known = self.tags[path] = {}
-            for tag in (tag for number in numbers for tag in by_file[number].get(path, ())):
+            for tag in (tag for number in places for tag in by_file[number].get(path, ())):
                 before = known.get(tag.tag)
                 known[tag.tag] = before.continued(tag) if before else tag
 
     def _tables(self, which: str, tags: Collection[str] | None) -> Iterator[tuple[int, Any]]:
         """Of each segment that counts, the rows that may be of the tags."""
-        numbers = sorted({number for numbers in self.valid.values() for number in numbers})
+        wanted = sorted({number for places in self.valid.values() for number in places})
         schema = SCALARS if which == "scalars" else RUNS
 
         def read(number: int) -> Any:
             segment = self.manifest.segments[number]
             piece = segment.scalars if which == "scalars" else segment.runs
-            return schema.empty_table() if piece is None else read_rows(self._objects, piece, tags, schema)
+            return empty(schema) if piece is None else read_rows(self._objects, piece, tags, schema)
 
-        if numbers:
-            with ThreadPoolExecutor(min(_READERS, len(numbers)), "bucketboard-index") as pool:
-                yield from zip(numbers, pool.map(read, numbers), strict=True)
+        if wanted:
+            with ThreadPoolExecutor(min(_READERS, len(wanted)), "bucketboard-index") as pool:
+                yield from zip(wanted, pool.map(read, wanted), strict=True)
 
     def _groups(
         self, number: int, table: Any, tags: Collection[str] | None, paths: Collection[str] | None
@@ -243,11 +245,6 @@ class Index:
                 and number in self.valid.get(path, ())
             ):
                 yield (path, tag), slice(begin, end)
-
-
-def _arrays(table: Any, rows: slice, columns: Collection[str]) -> dict[str, Any]:
-    length = rows.stop - rows.start
-    return {name: table.column(name).slice(rows.start, length).to_numpy() for name in columns}
 
 
 def _concatenated(arrays: list[dict[str, Any]]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ __all__ = [
     "in_order",
     "join",
     "names",
+    "numbers",
     "pa",
     "read_head",
     "read_rows",
@@ -80,6 +81,7 @@ RUNS = pa.schema(
         ("tail", pa.binary()),
     ]
 )
+_DTYPES = {"double": "f8", "int64": "i8", "int32": "i4", "int8": "i1"}
 _GROUP = 1 << 16
 _WHOLE = 4 << 20
 """A file up to this size is read by one request."""
@@ -90,16 +92,25 @@ _FOOTER_READ = 64 << 10
 
 
 def empty(schema: Any) -> Any:
-    """No rows."""
-    return schema.empty_table()
+    """No rows. Pyarrow's own way imports pandas."""
+    return pa.Table.from_batches([], schema)
+
+
+def numbers(column: Any) -> Any:
+    """A column of numbers, of which none is null. By its buffer: pyarrow's own way imports pandas."""
+    dtype = np.dtype(_DTYPES[str(column.type)])
+    if not len(column):
+        return np.empty(0, dtype)
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return np.frombuffer(array.buffers()[1], dtype, len(array), array.offset * dtype.itemsize)
 
 
 def codes(table: Any, name: str) -> tuple[Any, list[str]]:
     """A column of names as places in a list."""
-    column = table.column(name).unify_dictionaries().combine_chunks()
-    if isinstance(column, pa.ChunkedArray):  # of no chunks
+    if not len(table):
         return np.empty(0, np.int32), []
-    return column.indices.to_numpy(zero_copy_only=False), column.dictionary.to_pylist()
+    column = table.column(name).unify_dictionaries().combine_chunks()
+    return numbers(column.indices), column.dictionary.to_pylist()
 
 
 def names(places: Any, known: Sequence[str]) -> Any:

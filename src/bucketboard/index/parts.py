@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from bucketboard.index.parquet import RUNS, codes, in_order, join, names, pa
 
 __all__ = ["Head", "Part", "Tag", "chain", "head_of", "head_table", "joined", "split"]
@@ -117,21 +119,34 @@ _TAG = ("tag", "plugin", "kind", "first", "stated", "count", "step", "wall_time"
 
 
 def head_of(table: Any) -> Head:
-    """What the rows say."""
+    """What the rows say: first those about files, then those about tags.
+
+    Raises:
+        ValueError: they are in another order.
+    """
     whats, known = codes(table, "what")
-    files, tags = (
-        (table.filter(pa.array(whats == known.index(w)))) if w in known else None for w in ("file", "tag")
-    )
+    files, tags = (_stretch(table, whats == known.index(what) if what in known else None) for what in _WHATS)
     parts = {}
     for path, *values in _rows(files, (*_PART, "wall_time", "count")):
         parts[path] = Part(path, *values)
     return Head(parts, [Tag(*values) for values in _rows(tags, _TAG)])
 
 
+_WHATS = ("file", "tag")
+
+
+def _stretch(table: Any, mask: Any) -> Any:
+    """The rows that the mask says, which are next to each other."""
+    if mask is None:
+        return table.slice(0, 0)
+    rows = np.flatnonzero(mask)
+    if len(rows) != rows[-1] + 1 - rows[0]:
+        raise ValueError("rows about files and tags are mixed")
+    return table.slice(int(rows[0]), len(rows))
+
+
 def _rows(table: Any, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """The path and some columns of each row."""
-    if table is None:
-        return iter(())
     columns = [table.column(name).to_pylist() for name in ("run", "file", *names)]
     paths = map(joined, columns[0], columns[1])
     return zip(paths, *columns[2:], strict=True)
