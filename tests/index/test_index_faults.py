@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from indexing import NAME, Place, scalar, start
 
-from bucketboard.errors import BucketboardError, InvalidError, Reason, UnavailableError
+from bucketboard.errors import BucketboardError, CorruptDataError, InvalidError, Reason, UnavailableError
 from bucketboard.index import Index, local_index, update
 from bucketboard.index.manifest import MANIFEST, read_manifest
 from bucketboard.index.objects import Stored
@@ -94,6 +94,26 @@ def test_scalars_that_are_gone_say_so(place: Place) -> None:
     with pytest.raises(UnavailableError) as caught:
         index.scalars()
     assert caught.value.reason is Reason.NOT_FOUND
+
+
+@pytest.mark.parametrize("harm", [lambda b: bytes(len(b)), lambda b: None])
+def test_scalars_that_are_damaged_or_gone_are_found_by_a_compaction(
+    place: Place, harm: Callable[[bytes], bytes | None]
+) -> None:
+    piece = read_manifest(place.objects).segments[0].scalars
+    assert piece is not None
+    body = harm(place.objects.get(piece.name)[0])
+    if body is None:
+        place.objects.delete(piece.name)
+    else:
+        place.objects.put(piece.name, body)
+        with pytest.raises(CorruptDataError, match="damaged"):
+            Index.open(place.objects).scalars()
+    for step in range(1, 12):
+        place.append(A, scalar("loss", step, 1.0))
+        place.update()
+    place.update()
+    place.check()
 
 
 class _Meddling:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bucketboard.errors import BucketboardError, CorruptDataError, Reason
 from bucketboard.index.index import Index
 from bucketboard.index.manifest import MANIFEST, Manifest, Segment
 from bucketboard.index.objects import Objects
@@ -23,6 +24,14 @@ _MANY = 8
 _MOST = 16
 _SMALL = 1 << 20
 """Bytes that are rewritten without a thought."""
+
+
+class _Lost(Exception):
+    """A segment is gone or damaged."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def compacted(
@@ -45,7 +54,10 @@ def compacted(
             return None
     else:
         return None
-    made = _merged(index, objects, chosen, valid)
+    try:
+        made = _merged(index, objects, chosen, valid)
+    except _Lost as lost:
+        return compacted(index.without(lost.number), objects, files, now)
     later = [*segments[: chosen[0]], *([made] if made else ()), *segments[chosen[-1] + 1 :]]
     return index.manifest.with_segments(later, now)
 
@@ -91,9 +103,14 @@ def _merged(index: Index, objects: Objects, chosen: list[int], valid: dict[str, 
                 before = tags.get(key)
                 tags[key] = before.continued(tag) if before else tag
         segment = index.manifest.segments[number]
-        if segment.scalars:
-            scalars.append(_of(read_rows(objects, segment.scalars, None, SCALARS), counts))
-        values.append(_of(read_rows(objects, segment.runs, None, RUNS), counts))
+        try:
+            if segment.scalars:
+                scalars.append(_of(read_rows(objects, segment.scalars, None, SCALARS), counts))
+            values.append(_of(read_rows(objects, segment.runs, None, RUNS), counts))
+        except BucketboardError as error:
+            if error.reason is Reason.NOT_FOUND or isinstance(error, CorruptDataError):
+                raise _Lost(number) from error
+            raise
     if not parts:
         return None
     tables = (in_order(join(scalars, SCALARS), ORDER), in_order(join(values, RUNS), ORDER))

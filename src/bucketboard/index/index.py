@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from bucketboard.errors import BucketboardError, Reason
+from bucketboard.errors import BucketboardError, CorruptDataError, Reason
 from bucketboard.index.manifest import Manifest, Segment, Unreadable, read_manifest
 from bucketboard.index.objects import Objects
-from bucketboard.index.parquet import RUNS, SCALARS, codes, empty, numbers, pa, read_head, read_rows
+from bucketboard.index.parquet import RUNS, SCALARS, codes, empty, numbers, read_head, read_rows
 from bucketboard.index.parts import Head, Tag, chain, head_of, joined
 
 __all__ = ["Covered", "Index", "ScalarRows", "ValueRows"]
@@ -139,6 +139,14 @@ class Index:
         later._join()
         return later
 
+    def without(self, lost: int) -> Index:
+        """This index where a segment turned out to be gone or damaged."""
+        later = Index(self._objects)
+        later.manifest, later.lost = self.manifest, self.lost | {lost}
+        later.heads = [None if number == lost else head for number, head in enumerate(self.heads)]
+        later._join()
+        return later
+
     def scalars(
         self, tags: Collection[str] | None = None, paths: Collection[str] | None = None
     ) -> dict[tuple[str, str], ScalarRows]:
@@ -177,10 +185,10 @@ class Index:
             return head_of(read_head(self._objects, self.manifest.segments[number].runs))
         except BucketboardError as error:
             self.trouble = f"a part of the index can't be read: {error.message}"
-            if error.reason is not Reason.NOT_FOUND:
+            if error.reason is not Reason.NOT_FOUND and not isinstance(error, CorruptDataError):
                 self.error = error
                 return None
-        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             self.trouble = f"a part of the index is damaged: {error}"
         self.lost.add(number)
         return None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bucketboard.errors import InvalidError
+from bucketboard.errors import BucketboardError, CorruptDataError, InvalidError
 from bucketboard.index.manifest import Piece
 from bucketboard.index.objects import Objects
 
@@ -239,8 +240,37 @@ def _read(ranges: _Ranges, file: Any, groups: Sequence[int]) -> Any:
     return file.read_row_groups(list(groups), use_threads=False)
 
 
+@contextlib.contextmanager
+def _checked(piece: Piece) -> Iterator[None]:
+    try:
+        yield
+    except BucketboardError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptDataError(
+            f"{piece.name} of the index is damaged: {error}",
+            hint="the next `bucketboard index` makes it anew; an index may also be deleted",
+        ) from error
+
+
 def read_head(objects: Objects, piece: Piece) -> Any:
-    """What comes first in a file: about files and tags."""
+    """What comes first in a file: about files and tags.
+
+    Raises:
+        CorruptDataError: it is no such file.
+        BucketboardError: it can't be read.
+    """
+    with _checked(piece):
+        return _as(RUNS, _head(objects, piece))
+
+
+def _as(schema: Any, table: Any) -> Any:
+    if not table.schema.equals(schema):
+        raise ValueError("other columns than it should have")
+    return table
+
+
+def _head(objects: Objects, piece: Piece) -> Any:
     if not piece.head:
         return empty(RUNS)
     ranges, file = _open(objects, piece)
@@ -249,7 +279,17 @@ def read_head(objects: Objects, piece: Piece) -> Any:
 
 
 def read_rows(objects: Objects, piece: Piece, tags: Collection[str] | None, schema: Any) -> Any:
-    """The rows behind the head; with ``tags`` those of row groups that may have one of them."""
+    """The rows behind the head; with ``tags`` those of row groups that may have one of them.
+
+    Raises:
+        CorruptDataError: it is no such file.
+        BucketboardError: it can't be read.
+    """
+    with _checked(piece):
+        return _as(schema, _rows(objects, piece, tags, schema))
+
+
+def _rows(objects: Objects, piece: Piece, tags: Collection[str] | None, schema: Any) -> Any:
     if not piece.rows or (
         tags is not None and not any(piece.tags[0] <= tag <= piece.tags[1] for tag in tags)
     ):
