@@ -89,7 +89,7 @@ def runs_with_events(directory: Path) -> set[str]:
     return {
         str(path.parent.relative_to(directory))
         for path in directory.rglob("*tfevents*")
-        if next(scan(path.read_bytes()), None) is not None
+        if path.is_file() and next(scan(path.read_bytes()), None) is not None
     }
 
 
