@@ -4,16 +4,29 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-slow check bench clean
+.PHONY: demo test test-slow frameworks browser check bench bench-view bench-scan fuzz clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/bucketboard demo $(ARGS)
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not frameworks and not browser" $(ARGS)
 
 test-slow: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
+
+# What TensorFlow and Keras write, and our viewer beside an installed TensorFlow, in an environment of its own.
+frameworks: $(VENV)/test.stamp $(VENV)-tf/stamp
+	BUCKETBOARD_TENSORFLOW_PYTHON=$(CURDIR)/$(VENV)-tf/bin/python \
+		$(BIN)/python -m pytest -n $(JOBS) -m frameworks tests/equality $(ARGS)
+
+# A real browser: Debian's, taken as it is or installed when we are root. Pictures are left in build/browser.
+browser: $(VENV)/test.stamp
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null \
+		|| { [ "$$(id -u)" = 0 ] && apt-get update -qq \
+			&& apt-get install -y -qq --no-install-recommends chromium chromium-driver; } \
+		|| { echo "as root: apt-get install chromium chromium-driver" >&2; exit 1; }
+	$(BIN)/python -m pytest -m browser tests/browser $(ARGS)
 
 check: $(VENV)/test.stamp
 	$(BIN)/ruff check .
@@ -24,8 +37,19 @@ check: $(VENV)/test.stamp
 bench: $(VENV)/test.stamp
 	$(BIN)/python bench/add_scalar.py $(ARGS)
 
+bench-view: $(VENV)/test.stamp
+	$(BIN)/python bench/view.py $(ARGS)
+
+bench-scan: $(VENV)/test.stamp
+	$(BIN)/python bench/scan.py $(ARGS)
+
+# The native scan of event files with sanitizers, for SECONDS; with clang by libFuzzer.
+SECONDS ?= 300
+fuzz: $(VENV)/test.stamp
+	fuzz/run $(SECONDS)
+
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-tf build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -33,12 +57,20 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) \
 		|| { rm -rf $(VENV); echo "Python's venv module is missing: apt-get install python3-venv" >&2; exit 1; }
 
-$(VENV)/demo.stamp: pyproject.toml | $(BIN)/python
+NATIVE := setup.py $(wildcard src/bucketboard/events/scan*.[ch])
+
+$(VENV)/demo.stamp: pyproject.toml $(NATIVE) | $(BIN)/python
 	@echo "installing into $(VENV) (once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
 	@touch $@
 
-$(VENV)/test.stamp: pyproject.toml | $(BIN)/python
+$(VENV)/test.stamp: pyproject.toml $(NATIVE) | $(BIN)/python
 	@echo "installing into $(VENV) (once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(VENV)/demo.stamp
+
+$(VENV)-tf/stamp: pyproject.toml | $(BIN)/python
+	@echo "installing TensorFlow into $(VENV)-tf (once, 2 GB) ..."
+	@$(PYTHON) -m venv $(VENV)-tf
+	@$(VENV)-tf/bin/python -m pip install --quiet --disable-pip-version-check tensorflow-cpu --editable .
+	@touch $@

@@ -79,5 +79,12 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext bucketboard``, which gives ``%bucketboard s3://bucket/exp``."""
+    from bucketboard.serve import notebook
+
+    notebook.load_ipython_extension(shell)
+
+
 def __dir__() -> list[str]:
     return sorted([*globals(), *_LAZY])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -70,6 +71,14 @@ def test_a_signal_ends_it_in_order(bucket_name: str, start: Start, number: int, 
         (["s3://{}/exp", "--endpoint-url", "http://127.0.0.1:9"], 1, "no connection"),
         (["s3://{}/exp", "--reload-interval", "-1"], 2, "reload_interval"),
         (["s3://{}/exp", "--", "--port", "1"], 2, "--port can't be given to TensorBoard"),
+        ([], 2, "name what to show, once"),
+        (["s3://{}/exp", "--logdir", "s3://{}/exp"], 2, "name what to show, once"),
+        (["s3://{}/a", "s3://{}/b"], 2, "several targets need names"),
+        (["a=s3://{}/a", "a=s3://{}/b"], 2, "two targets have the name 'a'"),
+        (["s3://{}/exp", "--bind_all", "--host", "0.0.0.0"], 2, "exclude each other"),
+        (["s3://{}/exp", "--runs", "["], 2, "no regular expression"),
+        (["s3://{}/exp", "--samples_per_plugin", "scalars"], 2, "not of the form plugin=number"),
+        (["s3://{}/exp", "--auth-token-file", "/none"], 2, "the token can't be read"),
     ],
 )
 def test_what_can_not_be_served(
@@ -82,3 +91,33 @@ def test_what_can_not_be_served(
     assert message in err
     assert err.startswith("bucketboard: error: ")
     assert "Traceback" not in err
+
+
+def test_tensorboard_s_own_spellings(bucket_name: str, start: Start) -> None:
+    process = start(
+        *("--logdir", f"s3://{bucket_name}/exp", "--port=0", "--host=127.0.0.1", "--reload_interval=1"),
+        *("--samples_per_plugin=scalars=0,images=7", "--path_prefix=/boards", "--window_title=mine"),
+        *("--cache-size=0",),
+    )
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    assert url.endswith("/boards/")
+    with urllib.request.urlopen(f"{url}data/environment", timeout=30) as answer:
+        assert json.load(answer)["window_title"] == "mine"
+
+
+def test_a_logdir_spec(bucket_name: str, start: Start, tmp_path: Path) -> None:
+    process = start(f"--logdir_spec=a:s3://{bucket_name}/exp,b:{tmp_path}", "--port=0")
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    with urllib.request.urlopen(f"{url}data/environment", timeout=30) as answer:
+        assert json.load(answer)["data_location"] == f"a:s3://{bucket_name}/exp,b:{tmp_path}"
+
+
+def test_the_printed_link_has_the_token(bucket_name: str, start: Start) -> None:
+    process = start(f"s3://{bucket_name}/exp", "--port=0", "--host=0.0.0.0")
+    assert process.stdout is not None
+    url, _, token = process.stdout.readline().strip().partition("?token=")
+    request = urllib.request.Request(f"{url}data/runs", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert json.load(answer) == []

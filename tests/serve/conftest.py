@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -21,10 +22,11 @@ with warnings.catch_warnings():
 
 
 @pytest.fixture
-def store(moto_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def store(moto_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Store]:
     with FaultProxy(moto_server.endpoint) as proxy:
         for name, value in moto_server.through(proxy.url).environ().items():
             monkeypatch.setenv(name, value)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         client = moto_server.client()
         bucket = f"serve-{uuid4().hex}"
         client.create_bucket(Bucket=bucket)

@@ -57,9 +57,11 @@ class Store:
     bucket: str
     proxy: FaultProxy
 
-    def put(self, run: str, body: bytes, number: int = 1) -> str:
+    def put(self, run: str, body: bytes, number: int = 1, log: str = "") -> str:
+        """Store an event file; with ``log`` as one that bucketboard wrote."""
         key = "/".join(part for part in ("exp", run, NAME.format(number)) if part)
-        self.client.put_object(Bucket=self.bucket, Key=key, Body=body)
+        metadata = {"bucketboard-log": log} if log else {}
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=body, Metadata=metadata)
         return key
 
     def delete(self, key: str) -> None:
@@ -83,6 +85,11 @@ class Page:
     def get(self, path: str, **query: str) -> Any:
         url = f"{self.server.url}data/{path}?{urllib.parse.urlencode(query)}"
         with urllib.request.urlopen(url, timeout=30) as answer:
+            return json.load(answer)
+
+    def health(self) -> Any:
+        """What /healthz says."""
+        with urllib.request.urlopen(f"{self.server.url}healthz", timeout=30) as answer:
             return json.load(answer)
 
     def runs(self) -> list[str]:

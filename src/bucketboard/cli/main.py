@@ -9,16 +9,17 @@ import sys
 from collections.abc import Sequence
 
 from bucketboard import __version__
-from bucketboard.cli import demo, doctor, pull, recover, run, serve, sync
+from bucketboard.cli import demo, doctor, index, pull, recover, run, serve, sync
 from bucketboard.errors import BucketboardError, InvalidError
 
 __all__ = ["main"]
 
-_COMMANDS = (serve, run, sync, pull, recover, doctor, demo)
+_COMMANDS = (serve, index, run, sync, pull, recover, doctor, demo)
 _EXAMPLES = """\
 examples:
   bucketboard demo                        see it work on this machine, without an account
   bucketboard serve s3://bucket/exp       open TensorBoard on what is below exp
+  bucketboard index s3://bucket/exp       make everybody's first look at it instant
   bucketboard run s3://bucket/exp --logdir runs -- python train.py
                                           replicate what a training logs to a directory
   bucketboard sync runs s3://bucket/exp   replicate a log directory, once or with --watch

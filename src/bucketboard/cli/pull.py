@@ -30,8 +30,8 @@ examples:
 
 Event files that grew are appended to in place, other files are replaced at once. Nothing is deleted.
 
-exit status: 0 the directory has all, 3 all but some files, 1 nothing, 2 not possible as asked, 130 interrupted
-before the end (with --watch an interruption is the end)"""
+exit status: 0 the directory has all, 3 all but some files, 1 nothing, 2 not possible as asked,
+130 interrupted before the end (with --watch an interruption is the end)"""
 _INTERRUPTED = 130
 
 

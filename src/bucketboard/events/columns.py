@@ -27,6 +27,7 @@ class Kind(IntEnum):
     NUMBER = 2
     """Any other tensor of exactly one number, such as a double; ``value`` holds it, rounded to a double."""
     TENSOR = 3
+    """Also a value of metadata alone: an empty vector."""
     IMAGE = 4
     """A legacy image, as also torch writes it."""
     AUDIO = 5

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import mmap
+import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+
+from bucketboard.events.columns import ARRAYS
+from bucketboard.events.reference import Scan
 
 if TYPE_CHECKING:
     core: Any
@@ -15,9 +19,12 @@ else:
     except ImportError:
         core = None
 
-__all__ = ["Data", "core", "record_ends"]
+__all__ = ["Data", "core", "record_ends", "scan"]
 
 Data: TypeAlias = bytes | bytearray | memoryview | mmap.mmap
+
+_SEED = int.from_bytes(os.urandom(8), "little")
+"""Of the hashes of tags, so that no file can be made to have tags that collide."""
 
 
 def _view(data: Data) -> Any:
@@ -34,3 +41,26 @@ def record_ends(data: Data, offset: int) -> tuple[int, int, list[tuple[int, int,
     view = _view(data)[offset:]
     found: tuple[int, int, list[tuple[int, int, int]]] = core.record_ends(_address(view), len(view), offset)
     return found
+
+
+def scan(data: Data, base: int) -> Scan:
+    """As the reference's scan."""
+    view = _view(data)
+    end, wanted, events, start, arrays, tags, damage, damaged = core.scan(
+        _address(view), len(view), base, _SEED
+    )
+    return Scan(
+        end,
+        wanted,
+        events,
+        start,
+        {
+            name: np.frombuffer(array, dtype) if array else np.empty(0, dtype)
+            for (name, dtype), array in zip(ARRAYS.items(), arrays, strict=True)
+        },
+        [tag for tag, _, _ in tags],
+        [first for _, first, _ in tags],
+        [stated for _, _, stated in tags],
+        damage,
+        damaged,
+    )

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import google_crc32c
+import numpy as np
 
-from bucketboard.events.columns import RUN_GRAPH_TAG, Kind
+from bucketboard.events.columns import ARRAYS, RUN_GRAPH_TAG, Array, Kind
 from bucketboard.events.record import HEADER_BYTES, OVERHEAD_BYTES
 
 __all__ = [
@@ -27,8 +28,9 @@ __all__ = [
     "MAX_RECORD",
     "MAX_TAG",
     "TOO_LONG",
-    "Row",
+    "Malformed",
     "Scan",
+    "fields",
     "scan",
 ]
 
@@ -82,13 +84,13 @@ _FIXED = {5: 4, 6: 8}
 _VALUE_FIELDS = {number for number, _ in _NUMBERS.values()}
 
 
-class _Malformed(Exception):
+class Malformed(Exception):
     """The bytes are no such message."""
 
 
 @dataclass
 class Scan:
-    """What one call found; offsets are absolute, ``tag`` in rows is a place in ``tags``."""
+    """What one call found, here or in the native core; offsets are those in the file."""
 
     end: int
     """The first byte that is not in a whole record."""
@@ -96,7 +98,8 @@ class Scan:
     """Bytes from ``end`` that the next record needs, as far as its header tells; 0 after lost framing."""
     events: int = 0
     start: float = _NAN
-    rows: list[Row] = field(default_factory=list)
+    arrays: dict[str, Array] = field(default_factory=dict)
+    """As in Columns; ``tag`` is a place in ``tags`` here."""
     tags: list[str] = field(default_factory=list)
     first: list[bytes] = field(default_factory=list)
     stated: list[bytes | None] = field(default_factory=list)
@@ -104,7 +107,8 @@ class Scan:
     """Offset, length, kind."""
     damaged: int = 0
 
-    def _damage(self, offset: int, length: int, kind: int) -> None:
+    def add_damage(self, offset: int, length: int, kind: int) -> None:
+        """Note a damaged place."""
         self.damaged += 1
         if len(self.damage) < MAX_DAMAGE:
             self.damage.append((offset, length, kind))
@@ -118,25 +122,25 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         if at >= end or shift > 63:
-            raise _Malformed
+            raise Malformed
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             if value > _WORD:
-                raise _Malformed
+                raise Malformed
             return value, at
         shift += 7
 
 
-def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
+def fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int, int]]:
     """Number, wire type, value (of a varint), where the contents begin and end."""
     while at < end:
         key, at = _varint(data, at, end)
         kind = key & 7
         number = key >> 3
         if not 0 < number < 1 << 29:
-            raise _Malformed
+            raise Malformed
         value = 0
         if kind == _VARINT:
             begin = at
@@ -148,9 +152,9 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int
             begin = at
             at += 8 if kind == _FIXED64 else 4
         else:
-            raise _Malformed
+            raise Malformed
         if at > end:
-            raise _Malformed
+            raise Malformed
         yield number, kind, value, begin, at
 
 
@@ -162,8 +166,7 @@ def _signed(value: int, bits: int = 64) -> int:
 def _from_content(data: bytes, at: int, form: str) -> float:
     if form == "bf16":
         return float(_unpack_float(b"\0\0" + data[at : at + 2])[0])
-    value = struct.unpack_from(form, data, at)[0]
-    return float(bool(value)) if form == "?" else float(value)
+    return float(struct.unpack_from(form, data, at)[0])
 
 
 def _size(form: str) -> int:
@@ -195,14 +198,14 @@ def _tensor(data: bytes, at: int, end: int) -> tuple[int, float, int, int]:
     content = (0, 0)
     counts: dict[int, int] = {}
     raws: dict[int, int] = {}
-    for number, kind, value, begin, stop in _fields(data, at, end):
+    for number, kind, value, begin, stop in fields(data, at, end):
         if number == 1 and kind == _VARINT:
             dtype = _signed(value, 32)
         elif number == 2 and kind == _BYTES:
-            for inner, inner_kind, _, inner_begin, inner_stop in _fields(data, begin, stop):
+            for inner, inner_kind, _, inner_begin, inner_stop in fields(data, begin, stop):
                 if inner == 2 and inner_kind == _BYTES:
                     size = 0
-                    for part, part_kind, part_value, _, _ in _fields(data, inner_begin, inner_stop):
+                    for part, part_kind, part_value, _, _ in fields(data, inner_begin, inner_stop):
                         if part == 1 and part_kind == _VARINT:
                             size = part_value
                     rank += 1
@@ -249,7 +252,7 @@ def _collect(
             return
         if width:
             if (stop - begin) % width:
-                raise _Malformed
+                raise Malformed
             raw, after = int.from_bytes(data[begin : begin + width], "little"), begin + width
         else:
             raw, after = _varint(data, begin, stop)
@@ -274,7 +277,7 @@ class _Event:
         """Tag, kind, value, elements, rank, index, metadata."""
         summary = False
         index = 0
-        for number, kind, value, begin, stop in _fields(data, at, end):
+        for number, kind, value, begin, stop in fields(data, at, end):
             if number == 1 and kind == _FIXED64:
                 self.wall_time = _unpack_double(data, begin)[0]
             elif number == 2 and kind == _VARINT:
@@ -291,7 +294,7 @@ class _Event:
                     self._other(data, number, begin, stop)
 
     def _summary(self, data: bytes, at: int, end: int, index: int) -> int:
-        for number, kind, _, begin, stop in _fields(data, at, end):
+        for number, kind, _, begin, stop in fields(data, at, end):
             if number == 1 and kind == _BYTES:
                 self._value(data, begin, stop, index)
                 index += 1
@@ -301,7 +304,7 @@ class _Event:
         tag = b""
         metadata: bytes | None = None
         found: tuple[int, float, int, int] | None = None
-        for number, kind, _, begin, stop in _fields(data, at, end):
+        for number, kind, _, begin, stop in fields(data, at, end):
             if number == 1 and kind == _BYTES:
                 tag = _checked_tag(data, begin, stop)
             elif number == 9 and kind == _BYTES:
@@ -313,6 +316,9 @@ class _Event:
             elif number in _OPAQUE and kind == _BYTES:
                 opaque, parts = _OPAQUE[number]
                 found = opaque, _NAN, parts, 0
+        if found is None and (tag or metadata is not None):
+            # Of metadata alone, as torch's add_hparams writes it: TensorBoard's data server takes it so.
+            found = Kind.TENSOR, _NAN, 0, 1
         if found is not None:
             what, value, elements, rank = found
             self.values.append((tag, what, value, elements, rank, index, metadata))
@@ -322,7 +328,7 @@ class _Event:
         if number == 4:
             self.values.append((RUN_GRAPH_TAG.encode(), Kind.GRAPH, _NAN, 1, 0, 0, None))
         elif number == 8:
-            for inner, kind, _, at, end in _fields(data, begin, stop):
+            for inner, kind, _, at, end in fields(data, begin, stop):
                 if inner == 1 and kind == _BYTES:
                     tag = _checked_tag(data, at, end)
             self.values.append((tag, Kind.RUN_METADATA, _NAN, 1, 0, 0, None))
@@ -330,7 +336,7 @@ class _Event:
             self.values.append((b"", Kind.META_GRAPH, _NAN, 0, 0, 0, None))
         elif number == 7:
             status = 0
-            for inner, kind, value, _, _ in _fields(data, begin, stop):
+            for inner, kind, value, _, _ in fields(data, begin, stop):
                 if inner == 1 and kind == _VARINT:
                     status = value
             if status == 1:
@@ -340,18 +346,103 @@ class _Event:
 def _checked_tag(data: bytes, begin: int, stop: int) -> bytes:
     tag = data[begin:stop]
     if len(tag) > MAX_TAG:
-        raise _Malformed
+        raise Malformed
     try:
         tag.decode()
     except UnicodeDecodeError:
-        raise _Malformed from None
+        raise Malformed from None
     return tag
+
+
+_Known: TypeAlias = tuple[bytes, int, bytes | None]
+"""Tag, kind and metadata."""
+
+
+class _Templates:
+    """Scalars that differ in time, step and value alone from others: known by the bytes around those.
+
+    Most events are such. Where the value lies, and that nothing else says another time or step, is tried
+    out once for each tag.
+    """
+
+    _MOST = 4096
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[bytes, bytes], _Known] = {}
+        self._places: dict[int, list[int]] = {}
+        """Where values lie, by how many bytes there are behind the step."""
+        self._tried = 0
+
+    def read(self, payload: bytes) -> tuple[int, float, float, _Known] | None:
+        """Step, wall time, value and what is the same for all; None: it has to be read field by field."""
+        if len(payload) < 16 or payload[0] != 0x09:
+            return None
+        step, at = 0, 9
+        if payload[9] == 0x10:
+            step, at = payload[10], 11
+            if step > 0x7F:
+                try:
+                    step, at = _varint(payload, 10, len(payload))
+                except Malformed:
+                    return None
+        for place in self._places.get(len(payload) - at, ()):
+            known = self._known.get((payload[at : at + place], payload[at + place + 4 :]))
+            if known is not None:
+                value = _unpack_float(payload, at + place)[0]
+                return _signed(step), _unpack_double(payload, 1)[0], value, known
+        if self._tried < self._MOST:
+            self._tried += 1
+            self._learn(payload, payload[at:])
+        return None
+
+    def _learn(self, payload: bytes, rest: bytes) -> None:
+        found = _only_scalar(payload)
+        if found is None:
+            return
+        raw = struct.pack("<f", found.values[0][2])
+        place = rest.find(raw)
+        while place >= 0:
+            around = rest[:place], rest[place + 4 :]
+            known = {self._tried_out(number, *around) for number in (1, 2)}
+            one = known.pop()
+            if not known and one is not None:
+                self._known[around] = one
+                places = self._places.setdefault(len(rest), [])
+                if place not in places:
+                    places.append(place)
+                return
+            place = rest.find(raw, place + 1)
+
+    def _tried_out(self, number: int, before: bytes, behind: bytes) -> _Known | None:
+        """What is the same, if the value between the bytes is all that there is beside time and step."""
+        head = struct.pack("<BdBB", 0x09, number, 0x10, number)
+        event = _only_scalar(head + before + struct.pack("<f", number) + behind)
+        if event is None or (event.step, event.wall_time, event.values[0][2]) != (number, number, number):
+            return None
+        tag, kind, *_, metadata = event.values[0]
+        return tag, int(kind), metadata
+
+
+def _only_scalar(payload: bytes) -> _Event | None:
+    """The event, if it holds one float and nothing else."""
+    try:
+        event = _Event(payload, 0, len(payload))
+    except Malformed:
+        return None
+    if len(event.values) != 1:
+        return None
+    _, kind, value, *others, _ = event.values[0]
+    is_float = kind in (Kind.SIMPLE, Kind.SCALAR) and value == value
+    return event if is_float and others == [0, 0, 0] else None
 
 
 def scan(data: bytes, base: int = 0, *, events: bool = True) -> Scan:
     """Scan ``data``, which is at ``base`` of its file; without ``events`` only the framing and the CRCs."""
     found = Scan(base)
+    rows: list[Row] = []
     ids: dict[bytes, int] = {}
+    templates = _Templates()
+    lengths: dict[bytes, int] = {}
     at = 0
     end = len(data)
     value_of = google_crc32c.value
@@ -359,11 +450,16 @@ def scan(data: bytes, base: int = 0, *, events: bool = True) -> Scan:
         if end - at < HEADER_BYTES:
             found.wanted = OVERHEAD_BYTES
             break
-        length, crc = _unpack_header(data, at)
-        lost = _mask(value_of(data[at : at + 8])) != crc
-        if lost or length > MAX_RECORD:
-            found._damage(base + at, 0, BAD_LENGTH if lost else TOO_LONG)
-            break
+        header = data[at : at + HEADER_BYTES]
+        length = lengths.get(header, -1)
+        if length < 0:
+            length, crc = _unpack_header(header)
+            lost = _mask(value_of(header[:8])) != crc
+            if lost or length > MAX_RECORD:
+                found.add_damage(base + at, 0, BAD_LENGTH if lost else TOO_LONG)
+                break
+            if length < 1024:
+                lengths[header] = length
         total = length + OVERHEAD_BYTES
         if total > end - at:
             found.wanted = total
@@ -371,24 +467,45 @@ def scan(data: bytes, base: int = 0, *, events: bool = True) -> Scan:
         begin, stop = at + HEADER_BYTES, at + HEADER_BYTES + length
         payload = data[begin:stop]
         if _mask(value_of(payload)) != _unpack_u32(data, stop)[0]:
-            found._damage(base + at, total, BAD_PAYLOAD)
+            found.add_damage(base + at, total, BAD_PAYLOAD)
         elif events:
-            _read(found, ids, payload, base + at, total)
+            scalar = templates.read(payload)
+            if scalar and (place := _settled(found, ids, scalar)) >= 0:
+                step, wall_time, value, (_, kind, _) = scalar
+                found.events += 1
+                if not wall_time >= found.start:
+                    found.start = wall_time
+                rows.append((step, wall_time, place, value, kind, base + at, total, 0, 0, 0))
+            else:
+                _read(found, rows, ids, payload, base + at, total)
         else:
             found.events += 1
         at += total
     found.end = base + at
+    columns = zip(*rows, strict=True) if rows else [()] * len(ARRAYS)
+    for (name, dtype), column in zip(ARRAYS.items(), columns, strict=True):
+        found.arrays[name] = np.array(column, dtype)
     return found
 
 
-def _read(found: Scan, ids: dict[bytes, int], payload: bytes, offset: int, total: int) -> None:
+def _settled(found: Scan, ids: dict[bytes, int], scalar: tuple[int, float, float, _Known]) -> int:
+    """The place of the scalar's tag if nothing of it but the row is new; else -1."""
+    _, wall_time, _, (tag, _, metadata) = scalar
+    place = ids.get(tag, -1)
+    news = metadata is not None and place >= 0 and found.stated[place] is None
+    return -1 if news or wall_time != wall_time else place
+
+
+def _read(
+    found: Scan, rows: list[Row], ids: dict[bytes, int], payload: bytes, offset: int, total: int
+) -> None:
     try:
         event = _Event(payload, 0, len(payload))
-    except _Malformed:
-        found._damage(offset, total, BAD_EVENT)
+    except Malformed:
+        found.add_damage(offset, total, BAD_EVENT)
         return
     if event.wall_time != event.wall_time:
-        found._damage(offset, total, BAD_TIME)
+        found.add_damage(offset, total, BAD_TIME)
         return
     found.events += 1
     if not event.wall_time >= found.start:
@@ -405,6 +522,6 @@ def _read(found: Scan, ids: dict[bytes, int], payload: bytes, offset: int, total
             elif metadata is not None and found.stated[known] is None:
                 found.stated[known] = metadata
             place = known
-        found.rows.append(
+        rows.append(
             (event.step, event.wall_time, place, value, int(kind), offset, total, index, elements, rank)
         )

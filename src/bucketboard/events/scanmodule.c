@@ -8,6 +8,10 @@
 
 #include "scan.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 static PyObject *damage_list(const struct damages *damages)
 {
     PyObject *list = PyList_New((Py_ssize_t)damages->count);
@@ -43,7 +47,136 @@ static PyObject *record_ends(PyObject *module, PyObject *args)
     return list ? Py_BuildValue("(LLN)", base + (long long)end, count, list) : NULL;
 }
 
+/* The arrays of Columns, in order: bytes of one element each. */
+enum { ARRAYS = 10 };
+static const Py_ssize_t widths[ARRAYS] = {8, 8, 4, 8, 1, 8, 8, 4, 4, 1};
+
+/* Asks for large pages: to be given the small ones of what a scan fills takes as long as the scan. */
+static void prefer_large_pages(char *start, size_t size)
+{
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    const uintptr_t page = 4096;
+    if (size >= 1 << 22) {
+        uintptr_t first = ((uintptr_t)start + page - 1) & ~(page - 1);
+        madvise((void *)first, (size_t)((uintptr_t)start + size - first) & ~(page - 1), MADV_HUGEPAGE);
+    }
+#else
+    (void)start;
+    (void)size;
+#endif
+}
+
+/* Gives every array room for `capacity` rows; -1 with an exception set when there is no memory. */
+static int grow(PyObject **arrays, struct scan *scan, size_t capacity)
+{
+    char *starts[ARRAYS];
+    if (capacity > PY_SSIZE_T_MAX / 8) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (int i = 0; i < ARRAYS; i++) {
+        if (PyByteArray_Resize(arrays[i], (Py_ssize_t)capacity * widths[i]) < 0)
+            return -1;
+        starts[i] = PyByteArray_AsString(arrays[i]);
+        prefer_large_pages(starts[i], capacity * (size_t)widths[i]);
+    }
+    scan->columns = (struct columns){
+        (int64_t *)starts[0], (double *)starts[1], (int32_t *)starts[2], (double *)starts[3],
+        (uint8_t *)starts[4], (int64_t *)starts[5], (int64_t *)starts[6], (int32_t *)starts[7],
+        (int32_t *)starts[8], (int8_t *)starts[9],
+    };
+    scan->capacity = capacity;
+    return 0;
+}
+
+static PyObject *run(struct scan *scan, PyObject **arrays)
+{
+    enum outcome outcome;
+    size_t capacity;
+    Py_BEGIN_ALLOW_THREADS
+    capacity = scan_estimate(scan);
+    Py_END_ALLOW_THREADS
+    if (grow(arrays, scan, capacity) < 0)
+        return NULL;
+    for (;;) {
+        Py_BEGIN_ALLOW_THREADS
+        outcome = scan_run(scan);
+        Py_END_ALLOW_THREADS
+        if (outcome != FULL)
+            break;
+        size_t more = scan->capacity / 2 > scan->needed ? scan->capacity / 2 : scan->needed;
+        if (grow(arrays, scan, scan->capacity + more) < 0)
+            return NULL;
+    }
+    if (outcome == NO_MEMORY)
+        return PyErr_NoMemory();
+    for (int i = 0; i < ARRAYS; i++)
+        if (PyByteArray_Resize(arrays[i], (Py_ssize_t)scan->rows * widths[i]) < 0)
+            return NULL;
+
+    PyObject *tags = PyList_New((Py_ssize_t)scan->tags.count);
+    for (size_t i = 0; tags && i < scan->tags.count; i++) {
+        const struct tag *tag = &scan->tags.list[i];
+        PyObject *name = PyUnicode_DecodeUTF8((const char *)tag->name, (Py_ssize_t)tag->length, "strict");
+        PyObject *item = name ? Py_BuildValue(
+            "(Ny#y#)", name, tag->first ? (const char *)tag->first : "", (Py_ssize_t)tag->first_length,
+            (const char *)tag->stated, (Py_ssize_t)tag->stated_length) : NULL;
+        if (!item || PyList_SetItem(tags, (Py_ssize_t)i, item) < 0)
+            Py_CLEAR(tags);
+    }
+    PyObject *damage = tags ? damage_list(&scan->damages) : NULL;
+    if (!damage) {
+        Py_XDECREF(tags);
+        return NULL;
+    }
+    PyObject *columns = PyTuple_New(ARRAYS);
+    if (!columns) {
+        Py_DECREF(tags);
+        Py_DECREF(damage);
+        return NULL;
+    }
+    for (int i = 0; i < ARRAYS; i++) {
+        Py_INCREF(arrays[i]);
+        PyTuple_SetItem(columns, i, arrays[i]);
+    }
+    return Py_BuildValue("(LKLdNNNL)", (long long)(scan->base + (int64_t)scan->at),
+                         (unsigned long long)scan->wanted, (long long)scan->events, scan->start, columns, tags,
+                         damage, (long long)scan->damages.total);
+}
+
+static PyObject *scan(PyObject *module, PyObject *args)
+{
+    unsigned long long address, seed;
+    Py_ssize_t length;
+    long long base;
+    PyObject *arrays[ARRAYS] = {NULL}, *result = NULL;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "KnLK", &address, &length, &base, &seed))
+        return NULL;
+    struct scan *state = calloc(1, sizeof *state);
+    if (!state)
+        return PyErr_NoMemory();
+    state->data = (const uint8_t *)(uintptr_t)address;
+    state->length = (size_t)length;
+    state->base = base;
+    state->tags.seed = seed;
+    state->start = not_a_number();
+    int made = 0;
+    while (made < ARRAYS && (arrays[made] = PyByteArray_FromStringAndSize(NULL, 0)))
+        made++;
+    if (made == ARRAYS)
+        result = run(state, arrays);
+    while (made)
+        Py_DECREF(arrays[--made]);
+    scan_free(state);
+    free(state);
+    return result;
+}
+
 static PyMethodDef methods[] = {
+    {"scan", scan, METH_VARARGS,
+     "scan(address, length, base, seed) -> (end, wanted, events, start, arrays, "
+     "[(tag, first, stated)], [(offset, length, kind)], damaged)"},
     {"record_ends", record_ends, METH_VARARGS,
      "record_ends(address, length, base) -> (end, count, [(offset, length, kind)])"},
     {NULL, NULL, 0, NULL},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bucketboard.events import native, reference
-from bucketboard.events.columns import ARRAYS, Array, Columns, Damage
+from bucketboard.events.columns import Array, Columns, Damage
 from bucketboard.events.native import Data
 from bucketboard.events.record import OVERHEAD_BYTES
 
@@ -53,8 +53,8 @@ class FileScanner:
     def feed(self, data: Data) -> Columns:
         """What the whole records in ``data`` hold; ``data`` begins at ``offset`` of the file."""
         if self.dead:
-            return self._columns(reference.Scan(self.offset))
-        found = reference.scan(bytes(data), self.offset)
+            return self._columns(reference.scan(b"", self.offset))
+        found = native.scan(data, self.offset) if native.core else reference.scan(bytes(data), self.offset)
         self.offset = found.end
         self.wanted = found.wanted
         self.dead = found.wanted == 0
@@ -71,11 +71,7 @@ class FileScanner:
             self.damaged -= 1
 
     def _columns(self, found: reference.Scan) -> Columns:
-        arrays = {
-            name: np.array([row[place] for row in found.rows], dtype)
-            for place, (name, dtype) in enumerate(ARRAYS.items())
-        }
-        columns = Columns(**arrays, tags=self.tags, start=found.start, events=found.events)
+        columns = Columns(**found.arrays, tags=self.tags, start=found.start, events=found.events)
         places: Array = np.empty(len(found.tags) + 1, np.int32)
         places[-1] = -1
         for place, tag in enumerate(found.tags):
