@@ -126,7 +126,7 @@ class SyncMachine(RuleBasedStateMachine):
             self.root,
             S3Url.parse(f"s3://{self.bucket}/exp"),
             SyncOptions(cache=self.cache, upload_every=0.02, settle=0.02, **options),
-            Settings(endpoint_url=self.proxy.url),
+            Settings(endpoint_url=self.proxy.url, timeout=10.0),
         )
 
     def synced(self, **options: Any) -> SyncReport:
@@ -364,8 +364,9 @@ unceremonious = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExcep
 
 
 @unceremonious
+@pytest.mark.timeout(600)
 def test_whatever_happens_a_sync_makes_them_equal(machine: type[SyncMachine]) -> None:
-    run(machine, examples=20, steps=20)
+    run(machine, examples=10, steps=20)
 
 
 @unceremonious
