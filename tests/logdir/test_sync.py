@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 from logdirs import NAME, OPENING, age, append, event_file, framed, in_bucket, on_disk, write
 
-from bucketboard import IncompleteError, InvalidError, SyncReport, sync
+from bucketboard import EventFileWriter, IncompleteError, InvalidError, SyncReport, sync
+from bucketboard.index import BucketObjects, Index
 from bucketboard.logdir.report import SyncEvent
+from bucketboard.store.bucket import Bucket
+from bucketboard.store.settings import Settings
 from bucketboard.testing import Fault, FaultKind
 from promised import MIB, Place, records
 
@@ -337,3 +340,25 @@ def test_beside_the_aws_command_an_increment_is_small(place: Place, root: Path) 
     print(json.dumps({"aws s3 sync": theirs, "bucketboard sync": ours}))
     assert ours < 50_000
     assert theirs > 24 * MIB
+
+
+def test_the_index_is_made_of_the_files_here(place: Place, root: Path) -> None:
+    """Asked for, the index covers what was sent, without fetching it; what others have there stays theirs."""
+    for run in ("a", "b"):
+        writer = EventFileWriter(str(root / run))
+        for step in range(50):
+            writer.add_scalar("loss", step / 2, step, 1e9)
+        writer.close()
+    place.client.put_object(Bucket=place.bucket, Key=f"exp/other/{NAME.format(1)}", Body=event_file(10))
+    told: list[SyncEvent] = []
+    requests, _, report = spent(place, root, publish_index=True, on_event=told.append)
+    assert requests.get("GetObject", 0) <= 2  # an index that is not there
+    assert "100 new values of 2 event files" in next(event.message for event in told if event.kind == "index")
+    bucket = Bucket(place.bucket, Settings(endpoint_url=place.proxy.url))
+    found = Index.open(BucketObjects(bucket, "exp/"))
+    assert sorted(found.files) == sorted(on_disk(root))
+    for path, covered in found.files.items():
+        assert covered.etag == place.head(f"exp/{path}")["ETag"]
+    assert in_bucket(place, "exp/a/") == on_disk(root / "a")
+    assert report.complete
+    assert spent(place, root, publish_index=True)[0] == {"ListObjectsV2": 1}

@@ -148,6 +148,25 @@ def test_files_of_a_run_go_up_in_the_order_of_their_names(followed: Callable[...
     assert first == sorted(first)
 
 
+def test_a_file_that_fails_holds_back_the_later_ones_of_its_run(followed: Callable[..., Followed]) -> None:
+    it = followed()
+    first, second = f"a/{NAME.format(1)}", f"a/{NAME.format(2)}"
+    replicator = it.start()
+    write(it.root / "b" / NAME.format(1), OPENING + event(0))
+    eventually(lambda: it.stored(f"b/{NAME.format(1)}"))
+    it.place.proxy.inject(Fault(FaultKind.STATUS, key=f"exp/{first}", status=409, code="OperationAborted"))
+    write(it.root / first, OPENING + event(0))
+    write(it.root / second, OPENING + event(1))
+    eventually(lambda: "retry" in it.kinds(first))
+    write(it.root / "b/after.txt", b"after")
+    eventually(lambda: it.stored("b/after.txt"))
+    assert it.kinds(second) == []
+    it.place.proxy.clear()
+    eventually(lambda: it.stored(second))
+    assert it.stored(first)
+    assert replicator.finish(60).complete
+
+
 def test_an_outage_is_waited_for_with_few_requests(followed: Callable[..., Followed]) -> None:
     it = followed()
     paths = [f"run{number}/{NAME.format(1)}" for number in range(20)]

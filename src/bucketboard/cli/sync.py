@@ -88,6 +88,9 @@ def add_sending(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="between uploads of a file (default: 10, later 60)",
     )
+    group.add_argument(
+        "--publish-index", action="store_true", help="bring the prefix's index up to date at the end"
+    )
     group.add_argument("--metadata", action="append", metavar="KEY=VALUE", help="on each object; repeatable")
     group.add_argument("--json", action="store_true", help="one JSON object per event, then the report")
     group.add_argument("-v", "--verbose", action="store_true", help="also say what is sent")
@@ -106,6 +109,7 @@ def given_sending(options: argparse.Namespace) -> dict[str, Any]:
         "jobs": options.jobs,
         "append": options.append,
         "upload_every": options.upload_every,
+        "publish_index": options.publish_index,
         "metadata": {key: value for key, _, value in pairs} or None,
     }
     return {name: value for name, value in given.items() if value is not None}
@@ -127,7 +131,7 @@ def run(options: argparse.Namespace) -> int:
 def _fetch(options: argparse.Namespace) -> int:
     from bucketboard.cli.pull import run_pull
 
-    for name in ("until_exit", "delete", "checksum", "append", "upload_every", "metadata"):
+    for name in ("until_exit", "delete", "checksum", "append", "upload_every", "publish_index", "metadata"):
         if getattr(options, name):
             raise InvalidError(f"--{name.replace('_', '-')} is for the way to the bucket")
     options.directory = options.target

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bucketboard.errors import BucketboardError
+from bucketboard.errors import BucketboardError, CorruptDataError, FencedError, InvalidError
 from bucketboard.events.filename import is_event_file
 from bucketboard.logdir.follower import Follower
 from bucketboard.logdir.options import SyncOptions
@@ -52,6 +52,12 @@ class Entry:
         return is_event_file(self.found.path)
 
     @property
+    def holds_back(self) -> bool:
+        """Whether later event files of its directory have to wait: it could not be sent, and still may."""
+        hopeless = isinstance(self.error, InvalidError | FencedError | CorruptDataError)
+        return self.events and self.backoff.failures > 0 and not hopeless and not self.done
+
+    @property
     def weight(self) -> int:
         """The most bytes of it that sending holds in memory at once."""
         return min(self.found.size, PARTS_AT_ONCE * MAX_TAIL)
@@ -73,7 +79,7 @@ class Agenda:
     """The files by path, and which of them is next: the earliest due, event files first, by name.
 
     With ``in_order``, event files of one directory go up one after the other, in the order of their names:
-    TensorBoard goes on to a run's next file for good when it sees one.
+    TensorBoard goes on to a run's next file for good when it sees one. One that fails holds back later ones.
     """
 
     def __init__(self, *, in_order: bool = True) -> None:
@@ -82,6 +88,7 @@ class Agenda:
         self._heap: list[tuple[float, bool, str]] = []
         self._busy_lanes: set[str] = set()
         self._held: dict[str, list[Entry]] = {}
+        self._holding: set[Entry] = set()
         self._weight = 0
 
     def plan(self, entry: Entry, due: float) -> None:
@@ -104,7 +111,7 @@ class Agenda:
         while self.next_due() <= now:
             entry = self.entries[heapq.heappop(self._heap)[2]]
             lane = self._lane(entry)
-            if lane in self._busy_lanes:
+            if lane in self._busy_lanes or self._is_held_back(entry, lane):
                 self._held.setdefault(lane, []).append(entry)
                 continue
             if lane:
@@ -121,6 +128,7 @@ class Agenda:
         self._weight -= entry.taken
         lane = self._lane(entry)
         self._busy_lanes.discard(lane)
+        (self._holding.add if entry.holds_back else self._holding.discard)(entry)
         freed: list[Entry] = [*self._held.pop(lane, []), entry]
         for waiting in freed:
             if self.entries.get(waiting.path) is waiting:
@@ -128,10 +136,19 @@ class Agenda:
 
     def remove(self, path: str) -> None:
         """The file is there no more."""
-        self.entries.pop(path, None)
+        entry = self.entries.pop(path, None)
+        if entry in self._holding:
+            self._holding.remove(entry)
+            for waiting in self._held.pop(self._lane(entry), []):
+                self.plan(waiting, waiting.due)
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(list(self.entries.values()))
+
+    def _is_held_back(self, entry: Entry, lane: str) -> bool:
+        return bool(lane) and any(
+            other.path < entry.path and self._lane(other) == lane for other in self._holding
+        )
 
     def _lane(self, entry: Entry) -> str:
         return f"{entry.path.rpartition('/')[0]}/" if self.in_order and entry.events else ""

@@ -35,6 +35,8 @@ class SyncOptions:
     """An event file with a torn or damaged end is sent as it is when it has not changed for this long."""
     patience: float = 60.0
     """How long the final pass goes on while nothing succeeds."""
+    publish_index: bool = False
+    """Bring the prefix's index up to date at the end, if anything was sent."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     cache: Path | None = None
 

@@ -27,6 +27,7 @@ from bucketboard.logdir.cache import Cache, Row, default_path
 from bucketboard.logdir.follower import CANT_LIST_UPLOADS, Follower, Outcome
 from bucketboard.logdir.options import SyncOptions
 from bucketboard.logdir.pace import Backoff
+from bucketboard.logdir.publish import publish_index
 from bucketboard.logdir.report import Progress, SyncEvent, SyncReport
 from bucketboard.logdir.source import Source
 from bucketboard.logdir.tree import Found, Tree
@@ -50,6 +51,8 @@ _SCAN_SHARE = 50
 """Scans take at most one part in so many of the time."""
 _SCAN_SOON = 0.3
 _UNSTEADY_TRIES = 5
+_INDEX_SECONDS = 10.0
+"""With less time than this an index is not begun."""
 _EVERYWHERE = (Reason.IDENTITY, Reason.NO_SUCH_BUCKET)
 """Reasons why what failed for one file fails for all."""
 _UNAVAILABLE = (Reason.OTHER, Reason.OUTCOME_UNKNOWN)
@@ -138,6 +141,8 @@ class Replicator:
         self._launch()
         while self._thread is not None and self._thread.is_alive():
             self._thread.join(0.5)  # in pieces, so that Ctrl-C gets through
+        if self._options.publish_index and self._account.sent and not self._options.dry_run:
+            self._publish()
         self._close()
         return self._account.report
 
@@ -176,6 +181,17 @@ class Replicator:
             self._lookers.submit(self._list)
             thread.start()
             self._thread = thread  # now that it may be waited for
+
+    def _publish(self) -> None:
+        """The index is a cache: what keeps it from being published is said, and no failure."""
+        if self._deadline - time.monotonic() < _INDEX_SECONDS:
+            return
+        try:
+            done = publish_index(self._root, self._url, self._bucket, self._cache.rows)
+        except BucketboardError as error:
+            self._account.once("index", "", f"not published: {error}")
+        else:
+            self._account.once("index", "", done)
 
     def _close(self) -> None:
         self._stopped.set()
