@@ -18,7 +18,7 @@ test-slow: $(VENV)/test.stamp
 # What TensorFlow and Keras write, and our viewer beside an installed TensorFlow, in an environment of its own.
 frameworks: $(VENV)/test.stamp $(VENV)-tf/stamp
 	BUCKETBOARD_TENSORFLOW_PYTHON=$(CURDIR)/$(VENV)-tf/bin/python \
-		$(BIN)/python -m pytest -n $(JOBS) -m frameworks tests/equality $(ARGS)
+		$(BIN)/python -m pytest -n $(JOBS) -m frameworks tests/equality tests/logdir $(ARGS)
 
 # A real browser: Debian's, taken as it is or installed when we are root. Pictures are left in build/browser.
 browser: $(VENV)/test.stamp
@@ -72,5 +72,5 @@ $(VENV)/test.stamp: pyproject.toml $(NATIVE) | $(BIN)/python
 $(VENV)-tf/stamp: pyproject.toml | $(BIN)/python
 	@echo "installing TensorFlow into $(VENV)-tf (once, 2 GB) ..."
 	@$(PYTHON) -m venv $(VENV)-tf
-	@$(VENV)-tf/bin/python -m pip install --quiet --disable-pip-version-check tensorflow-cpu --editable .
+	@$(VENV)-tf/bin/python -m pip install --quiet --disable-pip-version-check tensorflow-cpu tensorboard-plugin-profile --editable .
 	@touch $@
