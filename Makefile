@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-slow frameworks browser check bench bench-view bench-scan fuzz clean
+.PHONY: demo test test-slow frameworks browser check bench bench-sync bench-pull bench-view bench-scan fuzz clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/bucketboard demo $(ARGS)
@@ -36,6 +36,12 @@ check: $(VENV)/test.stamp
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python bench/add_scalar.py $(ARGS)
+
+bench-sync: $(VENV)/test.stamp
+	$(BIN)/python bench/sync.py $(ARGS)
+
+bench-pull: $(VENV)/test.stamp
+	$(BIN)/python bench/pull.py $(ARGS)
 
 bench-view: $(VENV)/test.stamp
 	$(BIN)/python bench/view.py $(ARGS)
