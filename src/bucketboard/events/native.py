@@ -18,6 +18,8 @@ else:
         from bucketboard.events import _scan as core
     except ImportError:
         core = None
+    if getattr(core, "INTERFACE", 0) != 1:  # of another version, left behind in a source tree
+        core = None
 
 __all__ = ["Data", "core", "record_ends", "scan"]
 
