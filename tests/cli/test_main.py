@@ -34,9 +34,14 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"bucketboard {__version__}\n"
 
 
+def test_serve_without_a_target(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve"]) == 2
+    assert "bucketboard serve" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["no-such-command"], ["serve"], ["serve", "x", "--no-such-option"], ["demo", "--", "--x"]],
+    [[], ["no-such-command"], ["index"], ["serve", "x", "--no-such-option"], ["demo", "--", "--x"]],
 )
 def test_a_wrong_command_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
