@@ -102,6 +102,9 @@ def test_graphs(show: Show) -> None:
     # Each label is there twice: as the text, and as what is told when the mouse is over it.
     nodes = tab.wait(lambda: {*tab.texts(".nodelabel")}, lambda nodes: len(nodes) == 3)
     assert {node[: len(node) // 2] for node in nodes} == {"input", "Sequential", "output"}
+    # It is zoomed to its place when the labels are there already.
+    widths = "return find(document, []).filter(shown).map(e => e.getBoundingClientRect().width)"
+    tab.wait(lambda: tab.run(widths, ".nodelabel"), lambda found: len(found) == 3 and min(found) > 25)
     assert tab.errors() == []
 
 

@@ -23,7 +23,9 @@ def test_what_is_shown_is_what_was_logged() -> None:
     assert told["scalars_compared"] > 1000
     assert told["images_compared"] >= 20
     assert told["bytes_stored"] == told["bytes_logged"]
-    assert told["requests_viewing"]["GetObject"] == told["objects"]
+    # Each event file once, and an image where it lies when it is looked at.
+    extra = told["requests_viewing"]["GetObject"] - told["objects"]
+    assert 0 < extra <= told["images_compared"]
 
 
 def test_in_a_bucket_of_ones_own(moto_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["serve"], ["run"], ["sync"], ["pull"], ["recover"], ["doctor"], ["demo"]]
+    "command",
+    [[], *([name] for name in ("serve", "index", "run", "sync", "pull", "recover", "doctor", "demo"))],
 )
 def test_help_teaches_by_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
@@ -36,12 +37,17 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"bucketboard {__version__}\n"
 
 
+def test_serve_without_a_target(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve"]) == 2
+    assert "bucketboard serve" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         [],
         ["no-such-command"],
-        ["serve"],
+        ["index"],
         ["run", "s3://b"],
         ["serve", "x", "--no-such-option"],
         ["demo", "--", "--x"],

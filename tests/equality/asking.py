@@ -23,7 +23,7 @@ Answers = dict[str, Any]
 """Question → [status, content type, content]; JSON is parsed, and keys of blobs are replaced by the blobs."""
 
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-_FEW = 4
+_FEW = 3
 """Of what is the same code behind another question, this many are asked."""
 _SAMPLED = {"images": 5, "audio": 2}
 _BLOB_KEY = re.compile(r"(?:^|&)blob_key=([^&]*)")

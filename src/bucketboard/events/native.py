@@ -18,10 +18,15 @@ else:
         from bucketboard.events import _scan as core
     except ImportError:
         core = None
+    if getattr(core, "INTERFACE", 0) != 1:  # of another version, left behind in a source tree
+        core = None
 
 __all__ = ["Data", "core", "record_ends", "scan"]
 
 Data: TypeAlias = bytes | bytearray | memoryview | mmap.mmap
+
+_IN_BLOCK = ("step", "wall_time", "value", "offset", "length", "tag", "index", "elements", "kind", "rank")
+"""The order in which the core lays out the columns."""
 
 _SEED = int.from_bytes(os.urandom(8), "little")
 """Of the hashes of tags, so that no file can be made to have tags that collide."""
@@ -46,18 +51,21 @@ def record_ends(data: Data, offset: int) -> tuple[int, int, list[tuple[int, int,
 def scan(data: Data, base: int) -> Scan:
     """As the reference's scan."""
     view = _view(data)
-    end, wanted, events, start, arrays, tags, damage, damaged = core.scan(
+    end, wanted, events, start, block, rows, capacity, tags, damage, damaged = core.scan(
         _address(view), len(view), base, _SEED
     )
+    arrays = {}
+    at = 0
+    for name in _IN_BLOCK:
+        dtype = np.dtype(ARRAYS[name])
+        arrays[name] = np.frombuffer(block, dtype, rows, at) if rows else np.empty(0, dtype)
+        at += capacity * dtype.itemsize
     return Scan(
         end,
         wanted,
         events,
         start,
-        {
-            name: np.frombuffer(array, dtype) if array else np.empty(0, dtype)
-            for (name, dtype), array in zip(ARRAYS.items(), arrays, strict=True)
-        },
+        arrays,
         [tag for tag, _, _ in tags],
         [first for _, first, _ in tags],
         [stated for _, _, stated in tags],

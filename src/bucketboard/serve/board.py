@@ -12,9 +12,11 @@ from tensorboard import default, program
 from tensorboard.backend import application
 from tensorboard.data.ingester import DataIngester
 from tensorboard.plugins.base_plugin import FlagsError
+from tensorboard.plugins.core.core_plugin import CorePluginLoader
 from tensorboard.plugins.debugger_v2.debugger_v2_plugin import DebuggerV2Plugin
 
 from bucketboard.errors import InvalidError
+from bucketboard.serve.assets import CoreLoader
 from bucketboard.serve.catalog import Catalog
 from bucketboard.serve.guard import Guard
 from bucketboard.serve.mirror import Mirror
@@ -71,7 +73,11 @@ class Board(program.TensorBoard):  # type: ignore[misc]
         self._mirror = Mirror(catalog)
         self._web: Any = None
         # Debugger V2, opened, imports TensorFlow where there is one, and that has no S3.
-        plugins = [plugin for plugin in default.get_plugins() if plugin is not DebuggerV2Plugin]
+        plugins = [
+            CoreLoader(plugin) if isinstance(plugin, CorePluginLoader) else plugin
+            for plugin in default.get_plugins()
+            if plugin is not DebuggerV2Plugin
+        ]
         super().__init__(plugins=plugins, server_class=self._listen)
 
     @property

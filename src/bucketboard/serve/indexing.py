@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 _WORTH_IT = 0.1
 """Part of all bytes that is indexed when it was not before."""
 _DEFAULT_LIMIT = 1 << 30
+_CLOSE_TIMEOUT = 1.0
 _DELAY = 10.0
 """Seconds after the first data, which come first."""
 
@@ -106,17 +107,24 @@ class Indexing:
         self._mounts = mounts
         self._publish = publish
         self._cache_size = cache_size
+        self._thread: threading.Thread | None = None
         self._stopped = threading.Event()
         self.done = threading.Event()
         """Set once nothing is left to be done."""
 
     def start(self, delay: float = _DELAY) -> None:
         """Begin after ``delay`` seconds."""
-        threading.Thread(target=self._run, args=(delay,), name="bucketboard-index", daemon=True).start()
+        thread = threading.Thread(target=self._run, args=(delay,), name="bucketboard-index", daemon=True)
+        thread.start()
+        self._thread = thread  # only now: it may be joined by another thread
 
     def close(self) -> None:
         """Begin nothing more. What is under way may end anywhere: an index is never half valid."""
         self._stopped.set()
+        if self._thread is None:
+            self._release()
+        else:
+            self._thread.join(_CLOSE_TIMEOUT)
 
     def _run(self, delay: float) -> None:
         try:
@@ -125,11 +133,14 @@ class Indexing:
                     if kept.much and not self._stopped.is_set():
                         self._update(mount, kept)
         finally:
-            for mount, kept in self._mounts.items():
-                if isinstance(mount.source, BucketSource):
-                    mount.source.overhear = None
-                kept.close()
+            self._release()
             self.done.set()
+
+    def _release(self) -> None:
+        for mount, kept in self._mounts.items():
+            if isinstance(mount.source, BucketSource):
+                mount.source.overhear = None
+            kept.close()
 
     def _update(self, mount: Mount, kept: Kept) -> None:
         assert isinstance(mount.source, BucketSource)

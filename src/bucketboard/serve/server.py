@@ -130,23 +130,23 @@ def serve(
     given, extra = _split_samples(tensorboard_args)
     samples = {plugin: most or None for plugin, most in {**given, **(samples_per_plugin or {})}.items()}
     avoid_tensorflow()
-    # The listing is on its way while TensorBoard is imported, which takes longer.
-    with ThreadPoolExecutor(len(mounts), "bucketboard-list") as pool:
-        listings = [pool.submit(mount.list) for mount in mounts]
-        from bucketboard.serve.catalog import Catalog
-        from bucketboard.serve.indexing import Indexing, keep_for_index
-        from bucketboard.serve.watch import Watch
+    # The listing is on its way while TensorBoard is imported, which takes longer, and so is what it leads to.
+    pool = ThreadPoolExecutor(len(mounts), "bucketboard-list")
+    listings = [pool.submit(mount.list) for mount in mounts]
+    pool.shutdown(wait=False)
+    from bucketboard.serve.catalog import Catalog
+    from bucketboard.serve.indexing import Indexing, keep_for_index
+    from bucketboard.serve.watch import Watch
 
-        catalog = Catalog(mounts, runs=runs, samples=samples, cache_size=cache_size)
-        for listing in listings:
-            listing.result()
+    catalog = Catalog(mounts, runs=runs, samples=samples, cache_size=cache_size)
     kept = keep_for_index(mounts, cache_size) if publish_index or cache_size else {}
-    indexing = Indexing(kept, publish=publish_index, cache_size=cache_size)
-    watch = Watch(catalog, reload_interval, indexing)
-    watch.start()
+    watch = Watch(catalog, reload_interval, Indexing(kept, publish=publish_index, cache_size=cache_size))
+    watch.start(listings)
     try:
         from bucketboard.serve.board import Access, Board
 
+        for listing in listings:
+            listing.result()
         board = Board(catalog, watch, samples)
         try:
             access = Access(None if bind_all else host, port, bind_all, token, allowed_hosts)

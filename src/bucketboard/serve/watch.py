@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future
 
 from bucketboard.serve.catalog import Catalog
 from bucketboard.serve.indexing import Indexing
@@ -35,12 +37,17 @@ class Watch:
         self._asked = time.monotonic()
         self._refreshed = -1.0
         self._loaded = False
+        self._listings: Sequence[Future[None]] = ()
         self._resting = False
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="bucketboard-refresh", daemon=True)
 
-    def start(self) -> None:
-        """Read what the catalog's listing shows, then keep it up to date."""
+    def start(self, listings: Sequence[Future[None]]) -> None:
+        """Read what the first listings show once they are there, then keep it up to date.
+
+        If one of them fails there is nothing to be kept: whoever made them sees to that.
+        """
+        self._listings = listings
         self._thread.start()
 
     def asked(self) -> None:
@@ -73,6 +80,8 @@ class Watch:
         return self._interval > 0 and now - self._asked > _PATIENCE * self._interval
 
     def _run(self) -> None:
+        if any(listing.exception() for listing in self._listings):
+            return
         self._refresh(listing=False)
         self._indexing.start()
         while self._interval and self._wait():
