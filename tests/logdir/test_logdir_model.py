@@ -103,8 +103,8 @@ class SyncMachine(RuleBasedStateMachine):
     def check(self, report: SyncReport, *, deleted: bool) -> None:
         assert report.complete, report.failed
         assert {path for path, _ in report.replaced} <= self.changed
-        self.changed.clear()
         files = {path: data for path, data in self.files().items() if path != OUT}
+        self.changed -= files.keys()  # an object whose file is not there may still be replaced by one
         objects = self.objects()
         for path, data in files.items():
             body, metadata = objects[f"exp/{path}"]
