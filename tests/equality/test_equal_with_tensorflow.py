@@ -22,7 +22,8 @@ def test_every_answer_is_that_of_the_stock_one(written_by_tensorflow: Written, s
 
 def test_beside_tensorflow(written_by_tensorflow: Written, stored: Stored, tensorflow: str) -> None:
     directory = written_by_tensorflow("all")
-    with stock(directory) as expected, ours(stored(directory), python=tensorflow) as found:
+    theirs = stock(directory, python=tensorflow)
+    with theirs as expected, ours(stored(directory), python=tensorflow) as found:
         assert unequal(expected, found, directory) == ""
 
 
