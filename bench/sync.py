@@ -89,7 +89,8 @@ class Bench:
     def __init__(self, server: Server, scratch: Path) -> None:
         self._server = server
         self._client = server.client()
-        self._environ = {**os.environ, **server.environ(), "XDG_CACHE_HOME": str(scratch / "cache")}
+        self._cache = scratch / "cache"
+        self._environ = {**os.environ, **server.environ(), "XDG_CACHE_HOME": str(self._cache)}
         self._buckets = 0
 
     @contextmanager
@@ -128,12 +129,16 @@ class Bench:
         )
 
     def increments(self, title: str, root: Path, grow: Callable[[], None], names: tuple[str, ...]) -> None:
-        """What grew since a first sync, and nothing: requests and bytes through a counting proxy."""
+        """What grew since a first sync, then nothing, then nothing without the cache, counted by a proxy."""
         with FaultProxy(self._server.endpoint) as proxy:
             for name in names:
                 with self.bucket() as bucket:
-                    self.seconds(name, root, bucket)
-                    for what, change in ((title, grow), ("nothing new", lambda: None)):
+                    self.seconds(name, root, bucket, proxy.url)
+                    for what, change in (
+                        (title, grow),
+                        ("nothing new", lambda: None),
+                        ("nothing new, no cache", lambda: shutil.rmtree(self._cache, ignore_errors=True)),
+                    ):
                         change()
                         before = proxy.counts
                         seconds = self.seconds(name, root, bucket, proxy.url)
@@ -177,7 +182,7 @@ def main() -> None:
         )
         shutil.rmtree(scratch / "grown")
         small(scratch / "many", options.unchanged)
-        bench.increments("still", scratch / "many", lambda: None, ("bucketboard",))
+        bench.increments(f"{options.unchanged:,} files", scratch / "many", lambda: None, ("bucketboard",))
 
 
 if __name__ == "__main__":
