@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from promised import MIB, Place, blob, first_record, records
 
 from bucketboard import EventFileWriter, InvalidError, UnavailableError, recover
 from bucketboard.testing import Fault, FaultKind
+from promised import MIB, Place, blob, first_record, records
 
 
 def test_close_with_a_hanging_server(new_place: Callable[..., Place], spool: Path | None) -> None:

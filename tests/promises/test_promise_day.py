@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from promised import Place, blob, framed, sent_bytes
 
 from bucketboard.replication.log import EventLog, LogFile
 from bucketboard.replication.options import Options
@@ -15,6 +14,7 @@ from bucketboard.replication.storage import FileStorage, MemoryStorage
 from bucketboard.replication.uploader import Target, Uploader
 from bucketboard.store.bucket import Bucket
 from bucketboard.store.settings import Settings
+from promised import Place, blob, framed, sent_bytes
 
 DAY = 86_400.0
 EVERY = 120.0

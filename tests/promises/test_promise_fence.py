@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from promised import MIB, Place, blob, first_record, framed, records, steps
 
 from bucketboard import EventFileWriter, FencedError, UnavailableError, recover
 from bucketboard.testing import Fault, FaultKind
+from promised import MIB, Place, blob, first_record, framed, records, steps
 
 SMALL, LARGE = 2000, 3 * MIB
 """Bytes of an event: two of them stay below the size from which objects grow by copying, or exceed it."""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from promised import MIB, Place, blob, first_record, framed, records, steps
 
 from bucketboard.testing import Fault, FaultKind
+from promised import MIB, Place, blob, first_record, framed, records, steps
 
 OPERATIONS = [
     "ListObjectsV2",

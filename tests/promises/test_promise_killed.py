@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from promised import Place, first_record, framed, records, steps
 
 from bucketboard import recover
 from bucketboard.testing import Fault, FaultKind
+from promised import Place, first_record, framed, records, steps
 
 VICTIM = """
 import os, sys

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import google_crc32c
 import pytest
+
 from promised import MIB, Place, blob
 
 FIELDS = {

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from promised import MIB, Place, blob, framed, records, steps
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+
+from promised import MIB, Place, blob, framed, records, steps
 
 ROLL = 8 * MIB
 
