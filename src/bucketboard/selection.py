@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bucketboard.events.filename import is_event_file
 
-__all__ = ["HIDDEN", "Selection", "is_hidden"]
+__all__ = ["HIDDEN", "Selection", "is_hidden", "is_shown"]
 
 HIDDEN = ".bucketboard"
 
@@ -16,6 +16,14 @@ HIDDEN = ".bucketboard"
 def is_hidden(path: str) -> bool:
     """Whether a component begins with ``.bucketboard``: ours, and never a run."""
     return any(part.startswith(HIDDEN) for part in path.split("/"))
+
+
+def is_shown(path: str) -> bool:
+    """Whether ``path`` has a place in a tree and none of its components is ours.
+
+    A component that no path can name, such as the "" after a folder marker's slash, has none.
+    """
+    return not is_hidden(path) and not any(part in ("", ".", "..") for part in path.split("/"))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from bucketboard.serve.tree import is_event_file, is_shown, parent, run_name
+from bucketboard.events.filename import is_event_file
+from bucketboard.selection import is_shown
+from bucketboard.serve.tree import parent, run_name
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from bucketboard.errors import BucketboardError, InvalidError, Reason
 from bucketboard.events.columns import Damage
+from bucketboard.events.filename import is_event_file
 from bucketboard.index.compact import compacted, expired
 from bucketboard.index.index import Index
 from bucketboard.index.manifest import MANIFEST, Manifest, Segment
@@ -20,6 +21,7 @@ from bucketboard.index.news import News, read_news
 from bucketboard.index.objects import Objects, Source
 from bucketboard.index.parts import Head, chain
 from bucketboard.index.segment import Gathering, store
+from bucketboard.selection import is_shown
 from bucketboard.store.bucket import ObjectInfo
 
 __all__ = ["Progress", "Report", "update"]
@@ -79,13 +81,6 @@ def update(
     return _Update(source, objects, progress).run(known, dry_run)
 
 
-def is_event_file(path: str) -> bool:
-    """Whether TensorBoard reads it as events, and it is a run's."""
-    parts = path.split("/")
-    hidden = any(part in ("", ".", "..") or part.startswith(".bucketboard") for part in parts)
-    return "tfevents" in parts[-1] and not hidden
-
-
 class _Update:
     def __init__(self, source: Source, objects: Objects, progress: Progress | None) -> None:
         self._source = source
@@ -96,7 +91,7 @@ class _Update:
 
     def run(self, known: Index | None, dry_run: bool) -> Report:
         report = self._report
-        files = {path: info for path, info in self._source.files().items() if is_event_file(path)}
+        files = {path: info for path, info in self._source.files().items() if _is_run_file(path)}
         index = Index.open(self._objects, known)
         if index.newer:
             raise InvalidError(index.trouble, hint="use a newer bucketboard, or another prefix")
@@ -222,6 +217,10 @@ class _Update:
         for name in removed:
             with contextlib.suppress(BucketboardError):
                 self._objects.delete(name)
+
+
+def _is_run_file(path: str) -> bool:
+    return is_event_file(path) and is_shown(path)
 
 
 def _is_wanted(index: Index, path: str, listed: ObjectInfo) -> bool:

@@ -24,12 +24,14 @@ from bucketboard.errors import (
 from bucketboard.logdir.account import Account
 from bucketboard.logdir.agenda import NEVER, Agenda, Entry
 from bucketboard.logdir.cache import Cache, Row, default_path
-from bucketboard.logdir.follower import CANT_LIST_UPLOADS, Follower, Outcome
+from bucketboard.logdir.deletion import delete
+from bucketboard.logdir.follower import Follower, Outcome
 from bucketboard.logdir.options import SyncOptions
 from bucketboard.logdir.pace import Backoff
 from bucketboard.logdir.publish import publish_index
 from bucketboard.logdir.report import Progress, SyncEvent, SyncReport
 from bucketboard.logdir.source import Source
+from bucketboard.logdir.survey import Survey, survey
 from bucketboard.logdir.tree import Found, Tree
 from bucketboard.logdir.watcher import Watcher
 from bucketboard.logdir.workers import Workers
@@ -102,9 +104,7 @@ class Replicator:
         """Not to wait any longer before the bucket is listed again."""
         self._watcher: Watcher | None = None
         self._polling = on_network(self._root)
-        self._listing: dict[str, ObjectInfo] | None = None
-        self._blind = False
-        self._strays: set[str] = set()
+        self._there: Survey | None = None
         self._gone: set[str] = set()
         self._busy = 0
         self._outage = Backoff()
@@ -178,7 +178,7 @@ class Replicator:
     def _launch(self) -> None:
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="bucketboard-sync", daemon=True)
-            self._lookers.submit(self._list)
+            self._lookers.submit(self._look_there)
             thread.start()
             self._thread = thread  # now that it may be waited for
 
@@ -223,7 +223,7 @@ class Replicator:
     def _next_time(self) -> float:
         """When there is something to do, if nothing comes in before."""
         times = [NEVER if self._scanning else self._scan_due]
-        if self._listing is not None and self._busy < self._room:
+        if self._there is not None and self._busy < self._room:
             times.append(max(self._agenda.next_due(), self._outage.until))
         if self._final:
             times += [self._deadline, self._last_success + self._options.patience]
@@ -239,7 +239,7 @@ class Replicator:
         if isinstance(self._error, InvalidError):
             self._give_up(self._error)
             return True
-        seen = self._listing is not None and self._scanned_finally
+        seen = self._there is not None and self._scanned_finally
         if seen and not self._busy and all(entry.done for entry in self._agenda):
             self._finish_deleting()
             return True
@@ -257,44 +257,29 @@ class Replicator:
 
     # The bucket, looked at once.
 
-    def _list(self) -> None:
-        """What is below the prefix, and the uploads that were left there; tried until it succeeds."""
+    def _look_there(self) -> None:
+        """Find out what the bucket has; tried until it succeeds."""
         backoff = Backoff()
         while not self._stopped.is_set():
             try:
-                objects = self._bucket.list(self._url.prefix).objects
-                uploads = [] if self._cache.found else self._uploads()
+                found = survey(self._bucket, self._url, uploads=not self._cache.found)
             except BucketboardError as error:
-                if error.reason is Reason.DENIED:
-                    self._inbox.put(partial(self._listed, None, []))
-                    return
-                self._inbox.put(partial(self._not_listed, error))
+                self._inbox.put(partial(self._not_surveyed, error))
                 backoff.failed(time.monotonic())
                 if self._hurry.wait(backoff.until - time.monotonic()):
                     self._hurry.clear()
                     backoff.succeeded()
             else:
-                self._inbox.put(partial(self._listed, objects, uploads))
+                self._inbox.put(partial(self._surveyed, found))
                 return
 
-    def _uploads(self) -> list[str]:
-        try:
-            return [key for key, _, _ in self._bucket.uploads_below(self._url.prefix)]
-        except BucketboardError as error:
-            if error.reason in CANT_LIST_UPLOADS:
-                return []
-            raise
-
-    def _listed(self, objects: list[ObjectInfo] | None, uploads: list[str]) -> None:
-        start = len(self._url.prefix)
-        self._blind = objects is None
-        self._listing = {info.key[start:]: info for info in objects or ()}
-        self._strays = {key[start:] for key in uploads}
+    def _surveyed(self, found: Survey) -> None:
+        self._there = found
         self._error = None
         self._last_success = time.monotonic()
         self._scan_due = float("-inf")
 
-    def _not_listed(self, error: BucketboardError) -> None:
+    def _not_surveyed(self, error: BucketboardError) -> None:
         self._error = error
         self._account.once("retry", "", str(error))
 
@@ -308,8 +293,8 @@ class Replicator:
 
     def _scanned(self, found: dict[str, Found], missed: dict[str, str], took: float, final: bool) -> None:
         self._scanning = False
-        if self._listing is None or (self._final and not final):
-            self._scan_due = NEVER if self._listing is None else float("-inf")
+        if self._there is None or (self._final and not final):
+            self._scan_due = NEVER if self._there is None else float("-inf")
             return
         now = time.monotonic()
         every = _SCAN_EVERY if found or self._root.is_dir() else _SCAN_SOON  # until there is a directory
@@ -396,10 +381,11 @@ class Replicator:
         self._account.done(entry.path)
 
     def _new_entry(self, found: Found, now: float) -> Entry:
+        there = self._there or Survey()
         row = self._cache.rows.get(found.path)
-        if found.path in self._strays:
+        if found.path in there.strays:
             row = dataclasses.replace(row or Row(), strays=True)
-        listed = _UNSEEN if self._blind else (self._listing or {}).get(found.path)
+        listed = _UNSEEN if there.blind else there.objects.get(found.path)
 
         def remember(row: Row, at_once: bool) -> None:
             self._cache.put(found.path, row, now=at_once)
@@ -413,7 +399,7 @@ class Replicator:
     # Sending.
 
     def _dispatch(self, now: float) -> None:
-        if self._listing is None or now < self._outage.until:
+        if self._there is None or now < self._outage.until:
             return
         while self._busy < self._room and (entry := self._agenda.take(now)) is not None:
             final = self._final and self._scanned_finally  # before, the file may have grown unseen
@@ -515,35 +501,22 @@ class Replicator:
     # Deleting.
 
     def _finish_deleting(self) -> None:
-        if not self._options.delete or self._blind:
+        if not self._options.delete or self._there is None or self._there.blind:
             return
+        why = ""
         if self._tree.missed:
-            self._account.refused(
-                "", "nothing is deleted in the bucket, because not all of the directory can be read"
-            )
-            return
-        if not self._root.is_dir():  # not mounted, or not begun: that is no wish to lose all of it
-            self._account.refused("", "nothing is deleted in the bucket, because there is no such directory")
+            why = "not all of the directory can be read"
+        elif not self._root.is_dir():  # not mounted, or not begun: that is no wish to lose all of it
+            why = "there is no such directory"
+        if why:
+            self._account.refused("", f"nothing is deleted in the bucket, because {why}")
             return
         wanted = self._options.selection
-        stored = {*(self._listing or ()), *self._account.sent}
+        stored = {*self._there.objects, *self._account.sent}
         self._delete(sorted(path for path in stored if wanted(path) and path not in self._agenda.entries))
 
     def _delete(self, paths: list[str]) -> None:
-        if not paths:
-            return
-        if self._options.dry_run:
-            for path in paths:
-                self._account.deleted(path)
-            return
-        try:
-            refused = dict(self._bucket.delete_many([f"{self._url.prefix}{path}" for path in paths]))
-        except BucketboardError as error:
-            self._account.failed("", error)
-            return
+        delete(self._bucket, self._url, paths, self._account, dry_run=self._options.dry_run)
         for path in paths:
-            if why := refused.get(f"{self._url.prefix}{path}"):
-                self._account.failed(path, InvalidError(f"DeleteObjects: {why}"))
-                continue
-            (self._listing or {}).pop(path, None)
-            self._account.deleted(path)
+            if self._there is not None:
+                self._there.objects.pop(path, None)

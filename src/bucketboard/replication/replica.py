@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,16 +15,16 @@ from datetime import timedelta
 from typing import TypeVar
 
 from bucketboard.errors import BucketboardError, FencedError, InvalidError, Reason
-from bucketboard.events.filename import PREFIX, EventFileName, newest_time
 from bucketboard.events.record import crc32c
 from bucketboard.replication.log import LogFile, State
 from bucketboard.replication.metadata import ObjectMetadata
+from bucketboard.replication.names import RunNames
 from bucketboard.replication.plan import MAX_TAIL, MIN_PART, Append, Put, plan
 from bucketboard.replication.position import Boundary
 from bucketboard.store.bucket import Bucket, Content, ObjectInfo, Part
 from bucketboard.store.capabilities import FALSE_ETAG, Capabilities
 
-__all__ = ["PARTS_AT_ONCE", "LogChanged", "NameTaken", "ObjectGone", "Replica", "RunNames", "SegmentsNeeded"]
+__all__ = ["PARTS_AT_ONCE", "LogChanged", "NameTaken", "ObjectGone", "Replica", "SegmentsNeeded"]
 
 CONTENT_TYPE = "application/octet-stream"
 PARTS_AT_ONCE = 4
@@ -74,35 +73,6 @@ class NameTaken(Exception):
 
 class LogChanged(Exception):
     """What the log holds is not what it held when it was measured."""
-
-
-class RunNames:
-    """Names for the event files of one run, each sorting behind all that are there.
-
-    One LIST, when the first name is needed, finds the newest; where listing is denied the clock decides.
-    """
-
-    def __init__(self, bucket: Bucket, prefix: str, suffix: str) -> None:
-        self._bucket = bucket
-        self._prefix = prefix
-        self._suffix = suffix
-        self._newest: int | None = None
-        self.blind = False
-        """Whether listing was denied, so that reading may be too."""
-
-    def next(self) -> str:
-        """The next name: its time field is the later of now and one past the newest."""
-        if self._newest is None:
-            try:
-                listing = self._bucket.list(f"{self._prefix}{PREFIX}", delimiter="/")
-                self._newest = newest_time(info.key for info in listing.objects)
-            except BucketboardError as error:
-                if error.reason is not Reason.DENIED:
-                    raise
-                self._newest = -1
-                self.blind = True
-        self._newest = max(int(time.time()), self._newest + 1)
-        return str(EventFileName.new(self._newest, self._suffix))
 
 
 class Replica:

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from bucketboard.errors import BucketboardError, FencedError, InvalidError, UnavailableError
 from bucketboard.events.record import crc32c
 from bucketboard.replication.log import EventLog, LogFile, State
+from bucketboard.replication.names import RunNames
 from bucketboard.replication.options import Options
 from bucketboard.replication.plan import MAX_TAIL
 from bucketboard.replication.position import Mark
-from bucketboard.replication.replica import ObjectGone, Replica, RunNames, SegmentsNeeded
+from bucketboard.replication.replica import ObjectGone, Replica, SegmentsNeeded
 from bucketboard.replication.storage import Storage
 from bucketboard.store.bucket import Bucket, Content
 from bucketboard.store.capabilities import Capabilities, capabilities_of

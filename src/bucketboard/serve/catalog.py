@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from bucketboard.errors import BucketboardError, CorruptDataError, InvalidError, UnavailableError
+from bucketboard.events.filename import is_event_file
+from bucketboard.selection import is_shown
 from bucketboard.serve.indexed import Indexed, open_index
 from bucketboard.serve.mount import Mount
 from bucketboard.serve.reading import InOrder, Replaced, is_gone, read_file
 from bucketboard.serve.records import Records
 from bucketboard.serve.run import EventFile, Run
 from bucketboard.serve.series import Series
-from bucketboard.serve.tree import is_event_file, is_shown, parent, run_name
+from bucketboard.serve.tree import parent, run_name
 from bucketboard.store.bucket import ObjectInfo
 
 __all__ = ["Catalog"]

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bucketboard.errors import BucketboardError
+from bucketboard.events.filename import is_event_file
+from bucketboard.selection import is_shown
 from bucketboard.serve.catalog import Catalog
 from bucketboard.serve.mount import Mount
 from bucketboard.serve.source import DirectorySource
-from bucketboard.serve.tree import is_event_file, is_shown, parent, run_name
+from bucketboard.serve.tree import parent, run_name
 from bucketboard.store.bucket import ObjectInfo
 
 __all__ = ["Mirror"]
