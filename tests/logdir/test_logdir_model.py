@@ -373,7 +373,7 @@ def test_whatever_happens_a_sync_makes_them_equal(machine: type[SyncMachine]) ->
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_whatever_happens_for_longer(machine: type[SyncMachine]) -> None:
-    run(machine, examples=int(os.environ.get("MODEL_EXAMPLES", "600")), steps=40)
+    run(machine, examples=int(os.environ.get("MODEL_EXAMPLES", "100")), steps=40)
 
 
 def run(machine: type[SyncMachine], *, examples: int, steps: int) -> None:
