@@ -3,6 +3,7 @@
     BucketboardError
     ├── InvalidError        the request can't work as it is: change the argument, setting or permission
     ├── UnavailableError    it may work later: retried in the background, raised only where a caller waits
+    │   └── IncompleteError     of a directory not all files could be stored; has the report
     ├── CorruptDataError    stored or given bytes are not what they should be
     ├── FencedError         somebody else wrote to the object that was ours alone
     ├── DroppedError        the log limit was reached and newest events were left out
