@@ -7,6 +7,7 @@ asks S3 what is there: a prefix of this very log is adopted, whatever else means
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,13 +41,14 @@ _Out = TypeVar("_Out")
 
 def _side_by_side(action: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
     """``action`` of each item, a few at a time; items are taken only as they are needed."""
+    coming = iter(items)
+    first = list(itertools.islice(coming, 2))
+    if len(first) < 2:  # nothing to be gained by a thread
+        return [action(item) for item in first]
     results: list[_Out] = []
-    with contextlib.ExitStack() as stack:
-        pool: ThreadPoolExecutor | None = None
-        running: deque[Future[_Out]] = deque()
-        for item in items:
-            if pool is None:
-                pool = stack.enter_context(ThreadPoolExecutor(PARTS_AT_ONCE))
+    running: deque[Future[_Out]] = deque()
+    with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+        for item in itertools.chain(first, coming):
             try:
                 running.append(pool.submit(action, item))
             except RuntimeError:  # the interpreter is ending, and starts no more threads
