@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
+import select
 import shlex
 import signal
 import subprocess
@@ -85,16 +87,19 @@ class Terminal:
             os.chdir(stage.path)
             os.execve(command[0], command, stage.environ())
         self.shown = ""
+        self._read = 0
         self.status: int | None = None
 
     def type(self, text: str) -> None:
         os.write(self.fd, text.encode())
 
     def read_until(self, text: str) -> None:
-        begin, deadline = len(self.shown), time.monotonic() + DEADLINE
-        while text not in self.shown[begin:]:
-            assert time.monotonic() < deadline, self.shown
+        """Wait until ``text`` is shown, behind what was waited for before."""
+        deadline = time.monotonic() + DEADLINE
+        while (at := self.shown.find(text, self._read)) < 0:
+            assert select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))[0], self.shown
             self.shown += os.read(self.fd, 4096).decode()
+        self._read = at + len(text)
 
     def wait(self) -> int:
         try:
@@ -162,17 +167,29 @@ finally:
     assert stage.get("exp/last") == b"x"
 
 
+def states_of(argument: str) -> set[str]:
+    """The states, as Linux has them, of the processes with this argument."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if argument.encode() in (process / "cmdline").read_bytes().split(b"\0"):
+                found.add((process / "stat").read_text().rpartition(")")[2].split()[0])
+    return found
+
+
 def test_suspended_and_resumed_by_a_shell(stage: Stage, terminals: list[Terminal]) -> None:
     """Ctrl-Z stops both, fg lets both go on."""
     terminal = Terminal(stage, ["/bin/bash", "--norc", "--noprofile", "-i"])
     terminals.append(terminal)
     listener = LISTENER.replace('"WINCH", "CONT"', '"WINCH"')
-    terminal.type(shlex.join(stage.command(stage.python(listener))) + "\n")
+    command = stage.python(listener)
+    terminal.type(shlex.join(stage.command(command)) + "\n")
     terminal.read_until("ready\r\n")
     terminal.type("\x1a")
     terminal.read_until("Stopped")
+    wait_for(lambda: states_of(str(command[-1])) == {"T"})  # until then it may still take what is typed
     terminal.type("fg\n")
-    terminal.read_until("run")
+    terminal.read_until("bucketboard run")
     terminal.type("more\n\n")
     terminal.read_until("end\r\n")
     terminal.read_until("is it the right --logdir?")
