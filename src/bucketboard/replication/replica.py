@@ -125,11 +125,6 @@ class Replica:
         return self._etag
 
     @property
-    def strays(self) -> bool:
-        """Whether a failed attempt may have left a multipart upload."""
-        return self._strays
-
-    @property
     def state(self) -> State:
         """What the object's metadata says of it."""
         return self._state
