@@ -16,8 +16,8 @@ test-slow: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
 
 # What TensorFlow and Keras write, and our viewer beside an installed TensorFlow, in an environment of its own.
-frameworks: $(VENV)/test.stamp $(VENV)-tf/stamp
-	BUCKETBOARD_TENSORFLOW_PYTHON=$(CURDIR)/$(VENV)-tf/bin/python \
+frameworks: $(VENV)/test.stamp $(VENV)-frameworks/stamp
+	BUCKETBOARD_TENSORFLOW_PYTHON=$(CURDIR)/$(VENV)-frameworks/bin/python \
 		$(BIN)/python -m pytest -n $(JOBS) -m frameworks tests/equality tests/logdir $(ARGS)
 
 # A real browser: Debian's, taken as it is or installed when we are root. Pictures are left in build/browser.
@@ -55,7 +55,7 @@ fuzz: $(VENV)/test.stamp
 	fuzz/run $(SECONDS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-tf build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-frameworks build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -75,8 +75,8 @@ $(VENV)/test.stamp: pyproject.toml $(NATIVE) | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(VENV)/demo.stamp
 
-$(VENV)-tf/stamp: pyproject.toml | $(BIN)/python
-	@echo "installing TensorFlow into $(VENV)-tf (once, 2 GB) ..."
-	@$(PYTHON) -m venv $(VENV)-tf
-	@$(VENV)-tf/bin/python -m pip install --quiet --disable-pip-version-check tensorflow-cpu tensorboard-plugin-profile --editable .
+$(VENV)-frameworks/stamp: pyproject.toml | $(BIN)/python
+	@echo "installing TensorFlow into $(VENV)-frameworks (once, 2 GB) ..."
+	@$(PYTHON) -m venv $(VENV)-frameworks
+	@$(VENV)-frameworks/bin/python -m pip install --quiet --disable-pip-version-check tensorflow-cpu tensorboard-plugin-profile --editable .
 	@touch $@

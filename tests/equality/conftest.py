@@ -17,7 +17,7 @@ from bucketboard.testing import Server
 
 Written = Callable[[str], Path]
 ROOT = Path(__file__).parents[2]
-TENSORFLOW = Path(os.environ.get("BUCKETBOARD_TENSORFLOW_PYTHON", ROOT / ".venv-tf/bin/python"))
+TENSORFLOW = Path(os.environ.get("BUCKETBOARD_TENSORFLOW_PYTHON", ROOT / ".venv-frameworks/bin/python"))
 """A Python that has TensorFlow beside bucketboard: ``make frameworks`` makes it."""
 
 

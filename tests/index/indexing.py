@@ -14,7 +14,7 @@ from bucketboard.events.metadata import is_scalar
 from bucketboard.events.record import HEADER_BYTES, frame
 from bucketboard.events.scanner import FileScanner
 from bucketboard.index import Directory, Index, update
-from bucketboard.serve.source import DirectorySource
+from bucketboard.source import DirectorySource
 
 NAME = "events.out.tfevents.{}.host.1.0"
 _VALUES = ("step", "wall_time", "value", "kind", "offset", "length", "index", "elements", "rank")

@@ -13,7 +13,7 @@ from indexing import NAME, check_file, scalar, start
 from bucketboard.errors import InvalidError
 from bucketboard.events.event import ScalarEncoder
 from bucketboard.index import BucketObjects, Index, update
-from bucketboard.serve.source import BucketSource
+from bucketboard.source import BucketSource
 from bucketboard.store.bucket import Bucket
 from bucketboard.store.fast import fast_bucket
 from bucketboard.store.settings import Settings

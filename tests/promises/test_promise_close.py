@@ -206,7 +206,7 @@ def test_construction_asks_nobody(new_place: Callable[..., Place], spool: Path |
 
 
 TERMINATED = """
-import signal, sys, threading
+import signal, sys, threading, time
 from bucketboard import EventFileWriter
 if sys.argv[3] == "chained":
     def chained(number, frame):
@@ -220,7 +220,7 @@ for step in range(1, 1000):
     writer.add_scalar("loss", step, step, 1e9)
 print("ready", flush=True)
 while True:
-    signal.pause()
+    time.sleep(0.05)   # signal.pause() would miss what comes a moment before it
 """
 
 

@@ -11,7 +11,7 @@ from viewing import Store, event_file, records
 from bucketboard.errors import UnavailableError
 from bucketboard.serve.catalog import Catalog
 from bucketboard.serve.mount import Mount
-from bucketboard.serve.source import BucketSource
+from bucketboard.source import BucketSource
 from bucketboard.store.bucket import Bucket
 from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url

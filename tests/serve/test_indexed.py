@@ -19,7 +19,7 @@ from bucketboard.serve.catalog import Catalog
 from bucketboard.serve.indexing import Indexing, keep_for_index
 from bucketboard.serve.mount import Mount
 from bucketboard.serve.provider import CatalogProvider, UnavailableNow
-from bucketboard.serve.source import BucketSource
+from bucketboard.source import BucketSource
 from bucketboard.store.bucket import Bucket
 from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url

@@ -12,7 +12,7 @@ from viewing import Page, Store, event_file, eventually
 from bucketboard.serve.catalog import Catalog
 from bucketboard.serve.mirror import Mirror
 from bucketboard.serve.mount import Mount
-from bucketboard.serve.source import BucketSource, DirectorySource
+from bucketboard.source import BucketSource, DirectorySource
 from bucketboard.store.bucket import Bucket
 from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url

@@ -12,7 +12,7 @@ from supervised import OURS, Stage, events, kinds, read_until, said, wait_for
 from bucketboard.testing import Fault, FaultKind
 
 STUBBORN = """
-import os, signal, sys
+import os, signal, sys, time
 os.mkdir("runs")
 log = open("runs/log", "w")
 def heard(number, frame):
@@ -25,7 +25,7 @@ while True:
     print("logged", flush=True)
 """
 WILLING = """
-import os, signal, sys
+import os, signal, sys, time
 os.mkdir("runs")
 def heard(number, frame):
     open("runs/log", "w").write("last")
@@ -33,7 +33,7 @@ def heard(number, frame):
 signal.signal(signal.SIGTERM, heard)
 print("ready", flush=True)
 while True:
-    signal.pause()
+    time.sleep(0.05)   # signal.pause() would miss what comes a moment before it
 """
 
 

@@ -60,7 +60,7 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Index once, or over and over."""
     from bucketboard.index import BucketObjects, update
-    from bucketboard.serve.source import BucketSource
+    from bucketboard.source import BucketSource
     from bucketboard.store.fast import fast_bucket
     from bucketboard.store.settings import Settings
     from bucketboard.store.url import S3Url

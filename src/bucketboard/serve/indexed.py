@@ -18,7 +18,7 @@ from bucketboard.serve.mount import Mount
 from bucketboard.serve.records import Records
 from bucketboard.serve.run import Run
 from bucketboard.serve.series import Series, Unread
-from bucketboard.serve.source import BucketSource
+from bucketboard.source import BucketSource
 from bucketboard.store.bucket import ObjectInfo
 
 __all__ = ["MANIFEST_PATH", "Indexed", "open_index"]

@@ -12,7 +12,7 @@ from bucketboard.errors import BucketboardError
 from bucketboard.events.filename import is_event_file
 from bucketboard.serve.indexed import MANIFEST_PATH
 from bucketboard.serve.mount import Mount
-from bucketboard.serve.source import BucketSource
+from bucketboard.source import BucketSource
 from bucketboard.store.bucket import ObjectInfo
 
 __all__ = ["Indexing", "Kept", "keep_for_index"]

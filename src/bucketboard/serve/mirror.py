@@ -15,8 +15,8 @@ from bucketboard.events.filename import is_event_file
 from bucketboard.selection import is_shown
 from bucketboard.serve.catalog import Catalog
 from bucketboard.serve.mount import Mount
-from bucketboard.serve.source import DirectorySource
 from bucketboard.serve.tree import parent, run_name
+from bucketboard.source import DirectorySource
 from bucketboard.store.bucket import ObjectInfo
 
 __all__ = ["Mirror"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from bucketboard.serve.source import Source
+from bucketboard.source import Source
 from bucketboard.store.bucket import ObjectInfo
 
 __all__ = ["Mount"]

@@ -16,7 +16,7 @@ from bucketboard.events.columns import Columns
 from bucketboard.events.scanner import FileScanner
 from bucketboard.serve.compat import Metadata, metadata_of
 from bucketboard.serve.series import Series, capacity_of
-from bucketboard.serve.source import Source
+from bucketboard.source import Source
 
 __all__ = ["EventFile", "Run"]
 

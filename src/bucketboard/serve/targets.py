@@ -10,7 +10,7 @@ from typing import Any
 
 from bucketboard.errors import InvalidError
 from bucketboard.serve.mount import Mount
-from bucketboard.serve.source import BucketSource, DirectorySource, Source
+from bucketboard.source import BucketSource, DirectorySource, Source
 from bucketboard.store.fast import fast_bucket
 from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url, is_s3_url

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from bucketboard.errors import BucketboardError, InvalidError, Reason, UnavailableError
-from bucketboard.serve.source import DirectorySource
 from bucketboard.serve.targets import mounts_of, parse_logdir_spec
+from bucketboard.source import DirectorySource
 
 
 def test_the_files_of_a_directory(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The doors for frameworks; each is imported only when its framework is."""
