@@ -188,9 +188,11 @@ def test_suspended_and_resumed_by_a_shell(stage: Stage, terminals: list[Terminal
     terminal.read_until("ready\r\n")
     terminal.type("\x1a")
     terminal.read_until("Stopped")
+    terminal.read_until("\n")
     wait_for(lambda: states_of(str(command[-1])) == {"T"})  # until then it may still take what is typed
     terminal.type("fg\n")
     terminal.read_until("bucketboard run")
+    wait_for(lambda: "T" not in states_of(str(command[-1])))
     terminal.type("more\n\n")
     terminal.read_until("end\r\n")
     terminal.read_until("is it the right --logdir?")
