@@ -22,7 +22,7 @@ LISTENER = """
 import os, select, signal, sys
 names = ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2", "WINCH", "CONT"]
 def heard(number, frame):
-    os.write(1, f"heard {signal.Signals(number).name}\n".encode())   # in one piece
+    os.write(1, f"heard {signal.Signals(number).name}{os.linesep}".encode())   # in one piece
 for name in names:
     signal.signal(getattr(signal, "SIG" + name), heard)
 if len(sys.argv) > 1:
