@@ -19,8 +19,8 @@ __all__ = ["RunObjects", "group", "list_runs"]
 class RunObjects:
     """A run: a directory that has event files, and everything below it that belongs to no deeper run.
 
-    ``name`` is its path below the place that was listed, "." at the top; ``prefix`` the beginning of its keys, with
-    a slash behind (or empty); ``objects`` are in the order of their keys.
+    ``name`` is its path below the place that was listed, "." at the top; ``prefix`` what its keys begin with,
+    with a slash behind (or empty); ``objects`` are in the order of their keys.
     """
 
     name: str
@@ -29,7 +29,7 @@ class RunObjects:
 
     @property
     def event_files(self) -> tuple[ObjectInfo, ...]:
-        """Those directly in the run's directory, in the order of their names, which is that of their events."""
+        """Those directly in the run's directory, in the order of their names, as their events are."""
         start = len(self.prefix)
         return tuple(info for info in self.objects if _is_own_event_file(info.key[start:]))
 
@@ -55,7 +55,7 @@ def list_runs(bucket: Bucket | FastBucket, url: S3Url) -> dict[str, RunObjects]:
 
 
 def group(objects: Iterable[ObjectInfo], prefix: str) -> dict[str, RunObjects]:
-    """By name, the runs among ``objects``, whose keys begin with ``prefix``; what is in none of them is left out."""
+    """By name, the runs among ``objects``, whose keys begin with ``prefix``; what is in none is left out."""
     start = len(prefix)
     shown = sorted((info for info in objects if is_shown(info.key[start:])), key=lambda info: info.key)
     directories = {info.key.rpartition("/")[0] for info in shown if is_event_file(info.key)}
