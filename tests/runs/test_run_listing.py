@@ -18,7 +18,7 @@ def grouped(*keys: str, prefix: str = "exp/") -> dict[str, list[str]]:
 def test_a_run_is_a_directory_with_event_files_and_what_is_below_it() -> None:
     keys = (
         f"exp/a/{EVENTS}",
-        "exp/a/bucketboard.json",
+        "exp/a/hparams.yaml",
         "exp/a/plugins/profile/1/host.xplane.pb",
         f"exp/b/{EVENTS}",
     )
