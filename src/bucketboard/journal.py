@@ -1,8 +1,9 @@
 """Moves of many objects as readers see them: each moved object is there once, before or after.
 
-S3 moves one object at a time. Whoever moves several first writes a journal below ``.bucketboard-journal`` beside
-them, in which a phase says which half counts: until all is copied the targets do not, from then on the sources.
-A listing that holds a journal's key is read by it; one that holds none costs nothing. Layout: docs/FORMAT.md.
+S3 moves one object at a time. Whoever moves several first writes a journal below ``.bucketboard-journal``
+beside them, in which a phase says which half counts: until all is copied the sources do, from then on the
+targets. A listing that holds a journal's key is read by it; one that holds none costs nothing. Layout:
+docs/FORMAT.md.
 """
 
 from __future__ import annotations

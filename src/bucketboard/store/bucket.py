@@ -251,8 +251,10 @@ class Bucket:
     def copy_part(
         self, key: str, upload_id: str, number: int, start: int, stop: int, etag: str, *, source: str = ""
     ) -> Part:
-        """UploadPartCopy of bytes ``start`` to ``stop`` of ``source`` (default: ``key`` itself), if it still has
-        ``etag``."""
+        """UploadPartCopy of bytes ``start`` to ``stop`` of ``source``, if it still has ``etag``.
+
+        Without a ``source`` it is ``key`` itself that is copied from.
+        """
         answer = self._call(
             "UploadPartCopy",
             key,
