@@ -33,7 +33,7 @@ def test_a_newer_version_is_left_alone(place: Place) -> None:
     index = Index.open(place.objects)
     assert index.files == {}
     assert "version 3" in index.trouble
-    with pytest.raises(InvalidError, match="version 2"):
+    with pytest.raises(InvalidError, match="version 3"):
         place.update()
     assert place.objects.get(MANIFEST)[0] == body
 

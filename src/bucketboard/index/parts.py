@@ -46,12 +46,13 @@ class Part:
 
     def continued(self, later: Part) -> Part:
         """This and the stretch behind it."""
-        if later.begin == 0:
-            return later
+        return later if later.begin == 0 else replace(self.joined(later), begin=self.begin)
+
+    def joined(self, later: Part) -> Part:
+        """What this and a later part say of a run; all else is that of the later one."""
         steps = [step for step in (self.step, later.step) if step is not None]
         return replace(
             later,
-            begin=self.begin,
             start=float(np.fmin(self.start, later.start)),
             events=self.events + later.events,
             last=_latest(self.last, later.last),
