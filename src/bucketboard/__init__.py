@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
     from bucketboard.replication.recover import recover
+    from bucketboard.runs.label import Labelled, label
     from bucketboard.runs.ls import ls
     from bucketboard.runs.summary import RunSummary, TagSummary
     from bucketboard.supervise.replicate import replicate
@@ -46,6 +47,7 @@ __all__ = [
     "FencedError",
     "IncompleteError",
     "InvalidError",
+    "Labelled",
     "Mark",
     "Position",
     "PullReport",
@@ -54,6 +56,7 @@ __all__ = [
     "SyncReport",
     "TagSummary",
     "UnavailableError",
+    "label",
     "ls",
     "pull",
     "recover",
@@ -71,6 +74,8 @@ _LAZY = {
     "recover": "bucketboard.replication.recover",
     "RunSummary": "bucketboard.runs.summary",
     "TagSummary": "bucketboard.runs.summary",
+    "Labelled": "bucketboard.runs.label",
+    "label": "bucketboard.runs.label",
     "ls": "bucketboard.runs.ls",
     "replicate": "bucketboard.supervise.replicate",
     "IncompleteError": "bucketboard.logdir.report",
