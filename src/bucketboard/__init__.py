@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
     from bucketboard.replication.recover import recover
+    from bucketboard.runs.label import Labelled, label
+    from bucketboard.runs.ls import ls
+    from bucketboard.runs.summary import RunSummary, TagSummary
     from bucketboard.supervise.replicate import replicate
     from bucketboard.writer.event_file_writer import EventFileWriter
     from bucketboard.writer.summary_writer import SummaryWriter
@@ -44,12 +47,17 @@ __all__ = [
     "FencedError",
     "IncompleteError",
     "InvalidError",
+    "Labelled",
     "Mark",
     "Position",
     "PullReport",
+    "RunSummary",
     "SummaryWriter",
     "SyncReport",
+    "TagSummary",
     "UnavailableError",
+    "label",
+    "ls",
     "pull",
     "recover",
     "replicate",
@@ -64,6 +72,11 @@ _LAZY = {
     "PullReport": "bucketboard.fetch.pull",
     "pull": "bucketboard.fetch.pull",
     "recover": "bucketboard.replication.recover",
+    "RunSummary": "bucketboard.runs.summary",
+    "TagSummary": "bucketboard.runs.summary",
+    "Labelled": "bucketboard.runs.label",
+    "label": "bucketboard.runs.label",
+    "ls": "bucketboard.runs.ls",
     "replicate": "bucketboard.supervise.replicate",
     "IncompleteError": "bucketboard.logdir.report",
     "SyncReport": "bucketboard.logdir.report",

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bucketboard.replication.log import State
+from bucketboard.selection import RUN_FILE
 
 __all__ = ["RUN_FILE", "ObjectMetadata", "run_file"]
 
 FORMAT = "1"
-RUN_FILE = "bucketboard.json"
 USER_BYTES = 1024
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import json
 import logging
 import random
 import threading
@@ -19,7 +20,9 @@ from bucketboard.replication.options import Options
 from bucketboard.replication.plan import MAX_TAIL
 from bucketboard.replication.position import Mark
 from bucketboard.replication.replica import ObjectGone, Replica, SegmentsNeeded
+from bucketboard.replication.run_file import write_run_file
 from bucketboard.replication.storage import Storage
+from bucketboard.selection import RUN_FILE
 from bucketboard.store.bucket import Bucket, Content
 from bucketboard.store.capabilities import Capabilities, capabilities_of
 
@@ -224,8 +227,11 @@ class Uploader:
             sidecar = self._sidecars[0]
             body = sidecar.storage.read(0, sidecar.storage.size)
             key = self._target.prefix + sidecar.name
-            content = Content(sidecar.content_type, {}, final=True)
-            self._target.bucket.put(key, body, content, crc=crc32c(body))
+            if sidecar.name == RUN_FILE:
+                write_run_file(self._target.bucket, key, json.loads(body))
+            else:
+                content = Content(sidecar.content_type, {}, final=True)
+                self._target.bucket.put(key, body, content, crc=crc32c(body))
             sidecar.storage.remove()  # first: who sees that all is done may end the process
             with contextlib.suppress(ValueError):  # replaced meanwhile by a newer one
                 self._sidecars.remove(sidecar)
