@@ -8,7 +8,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from bucketboard.cli.progress import ByteBar, size
+from bucketboard.cli.progress import Bar, size
 from bucketboard.cli.settings import add_settings, given_settings
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ examples:
   bucketboard verify s3://bucket/exp --repair --dry-run    say what a repair would keep and lose
   bucketboard verify s3://bucket/exp --repair         put what is whole in the place of damaged files
 
-A repair keeps all records that are whole, also behind a place where readers stop. The damaged original goes to
-.bucketboard-trash, from where bucketboard undelete brings it back; with --discard it is not kept.
+A repair keeps all records that are whole, also behind a place where readers stop. The damaged original goes
+to .bucketboard-trash, from where bucketboard undelete brings it back; with --discard it is not kept.
 
 exit status: 0 nothing is wrong (or all of it was repaired), 1 something is, 2 not possible as asked"""
 
@@ -40,14 +40,10 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("target", metavar="s3://BUCKET/PREFIX", help="a run, or a prefix of runs")
+    parser.add_argument("--repair", action="store_true", help="replace damaged event files by what is whole")
+    parser.add_argument("--discard", action="store_true", help="with --repair: do not keep the originals")
     parser.add_argument(
-        "--repair", action="store_true", help="replace damaged event files by what is whole in them"
-    )
-    parser.add_argument(
-        "--discard", action="store_true", help="with --repair: do not keep the damaged originals"
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="with --repair: files that are being written, too"
+        "--force", action="store_true", help="with --repair: also files that are being written"
     )
     parser.add_argument("--dry-run", "--dryrun", action="store_true", help="with --repair: change nothing")
     parser.add_argument("--json", action="store_true", help="the result as a JSON object")
@@ -61,8 +57,8 @@ def run(options: argparse.Namespace) -> int:
     from bucketboard.runs.verify import verify
 
     settings = given_settings(options)
-    with ByteBar("verifying", quiet=options.json) as bar:
-        verified = verify(options.target, on_progress=bar, **settings)
+    with Bar("verifying", quiet=options.json) as bar:
+        verified = verify(options.target, on_progress=bar.show, **settings)
     repaired: list[Repaired] = []
     if options.repair and not verified.sound:
         repaired = repair(
