@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Protocol
 
 from bucketboard.errors import InvalidError, Reason, UnavailableError
-from bucketboard.journal import list_settled
 from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.fast import FastBucket
 from bucketboard.store.url import S3Url
@@ -52,7 +51,7 @@ class BucketSource:
     def files(self) -> dict[str, ObjectInfo]:
         """All objects below the prefix."""
         start = len(self.url.prefix)
-        return {info.key[start:]: info for info in list_settled(self.bucket, self.url.prefix)}
+        return {info.key[start:]: info for info in self.bucket.list(self.url.prefix).objects}
 
     def get(self, path: str, start: int = 0, stop: int | None = None) -> tuple[bytes, ObjectInfo]:
         """One ranged GetObject."""

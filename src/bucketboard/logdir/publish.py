@@ -7,7 +7,6 @@ from pathlib import Path
 
 from bucketboard.errors import Reason, UnavailableError
 from bucketboard.events.filename import is_event_file
-from bucketboard.journal import list_settled
 from bucketboard.logdir.cache import Row
 from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.url import S3Url
@@ -40,7 +39,7 @@ class _Replicated:
     def files(self) -> dict[str, ObjectInfo]:
         """What the bucket has, by path."""
         start = len(self._url.prefix)
-        found = {info.key[start:]: info for info in list_settled(self._bucket, self._url.prefix)}
+        found = {info.key[start:]: info for info in self._bucket.list(self._url.prefix).objects}
         etags = {path: info.etag for path, info in found.items()}
         self._rows = {path: row for path, row in self._rows.items() if etags.get(path) == row.etag}
         return found

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from bucketboard.errors import InvalidError
 from bucketboard.events.filename import is_event_file
-from bucketboard.journal import list_settled
 from bucketboard.selection import is_shown
 from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.fast import FastBucket
@@ -47,7 +46,7 @@ def list_runs(bucket: Bucket | FastBucket, url: S3Url) -> dict[str, RunObjects]:
         InvalidError: there is no run.
         UnavailableError: the bucket can't be listed now.
     """
-    runs = group(list_settled(bucket, url.prefix), url.prefix)
+    runs = group(bucket.list(url.prefix).objects, url.prefix)
     if not runs:
         raise InvalidError(
             f"there are no event files below {url}", hint="bucketboard ls shows what runs a prefix has"

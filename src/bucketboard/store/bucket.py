@@ -217,51 +217,20 @@ class Bucket:
             params |= {"ChecksumAlgorithm": "CRC32C", "ChecksumType": "FULL_OBJECT"}
         return str(self._call("CreateMultipartUpload", key, **params)["UploadId"])
 
-    def copy(self, source: str, key: str, etag: str, *, storage_class: str = "") -> ObjectInfo:
-        """CopyObject of ``source``, if it still has ``etag``, with its metadata and tags; at most 5 GiB.
-
-        A key may be copied to itself with another storage class.
-        """
-        params = self._source(source, etag)
-        if storage_class:
-            params["StorageClass"] = storage_class
-        if self.settings.sse:
-            params["ServerSideEncryption"] = self.settings.sse
-        if self.settings.sse_kms_key_id:
-            params["SSEKMSKeyId"] = self.settings.sse_kms_key_id
-        answer = self._call("CopyObject", key, **params)
-        found = (answer.get("CopyObjectResult") or {}).get("ETag")
-        if not found:
-            raise UnavailableError(f"CopyObject s3://{self.name}/{key}: the answer tells of no object")
-        return ObjectInfo(key, 0, found, version_id=_version(answer))
-
-    def _source(self, key: str, etag: str) -> dict[str, Any]:
-        params: dict[str, Any] = {
-            "CopySource": {"Bucket": self.name, "Key": key},
-            "CopySourceIfMatch": etag,
-        }
+    def copy_part(self, key: str, upload_id: str, number: int, start: int, stop: int, etag: str) -> Part:
+        """UploadPartCopy of bytes ``start`` to ``stop`` of ``key`` itself, if it still has ``etag``."""
+        params: dict[str, Any] = {}
         if self.settings.expected_bucket_owner:
             params["ExpectedSourceBucketOwner"] = self.settings.expected_bucket_owner
-        return params
-
-    def restore(self, key: str, days: int) -> None:
-        """RestoreObject: a copy of an archived object that can be read for ``days``, some hours from now."""
-        self._call("RestoreObject", key, RestoreRequest={"Days": days})
-
-    def copy_part(
-        self, key: str, upload_id: str, number: int, start: int, stop: int, etag: str, *, source: str = ""
-    ) -> Part:
-        """UploadPartCopy of bytes ``start`` to ``stop`` of ``source``, if it still has ``etag``.
-
-        Without a ``source`` it is ``key`` itself that is copied from.
-        """
         answer = self._call(
             "UploadPartCopy",
             key,
             UploadId=upload_id,
             PartNumber=number,
+            CopySource={"Bucket": self.name, "Key": key},
             CopySourceRange=f"bytes={start}-{stop - 1}",
-            **self._source(source or key, etag),
+            CopySourceIfMatch=etag,
+            **params,
         )
         result = answer.get("CopyPartResult") or {}
         if not result.get("ETag"):
@@ -407,8 +376,6 @@ _METHODS = {
     "ListObjectsV2": "list_objects_v2",
     "DeleteObject": "delete_object",
     "DeleteObjects": "delete_objects",
-    "CopyObject": "copy_object",
-    "RestoreObject": "restore_object",
     "CreateMultipartUpload": "create_multipart_upload",
     "UploadPartCopy": "upload_part_copy",
     "UploadPart": "upload_part",
