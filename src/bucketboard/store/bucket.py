@@ -197,11 +197,18 @@ class Bucket:
         """DeleteObject."""
         self._call("DeleteObject", key)
 
-    def delete_many(self, keys: Sequence[str]) -> Sequence[tuple[str, str]]:
-        """DeleteObjects, a thousand at a time; gives the keys that were refused, and why."""
+    def delete_many(
+        self, keys: Sequence[str], etags: Mapping[str, str] | None = None
+    ) -> Sequence[tuple[str, str]]:
+        """DeleteObjects, a thousand at a time; gives the keys that were refused, and why.
+
+        With ``etags`` only those that still have theirs, where the server knows this condition: AWS does.
+        """
         refused = []
         for start in range(0, len(keys), _DELETE_AT_ONCE):
             entries = [{"Key": key} for key in keys[start : start + _DELETE_AT_ONCE]]
+            if etags is not None:
+                entries = [{**entry, "ETag": etags[entry["Key"]]} for entry in entries]
             answer = self._call("DeleteObjects", "", Delete={"Objects": entries, "Quiet": True})
             refused += [
                 (str(entry.get("Key")), f"{entry.get('Code')} ({entry.get('Message')})")
@@ -371,6 +378,9 @@ class Bucket:
 
 _METHODS = {
     "PutObject": "put_object",
+    "CopyObject": "copy_object",
+    "RestoreObject": "restore_object",
+    "GetObjectTagging": "get_object_tagging",
     "HeadObject": "head_object",
     "GetObject": "get_object",
     "ListObjectsV2": "list_objects_v2",
