@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 
 from bucketboard import __version__
-from bucketboard.cli import demo, doctor, index, label, ls, pull, recover, run, serve, sync
+from bucketboard.cli import demo, doctor, index, label, ls, pull, recover, run, serve, sync, verify
 from bucketboard.errors import BucketboardError, InvalidError
 
 __all__ = ["main"]
 
-_COMMANDS = (serve, ls, label, index, run, sync, pull, recover, doctor, demo)
+_COMMANDS = (serve, ls, label, verify, index, run, sync, pull, recover, doctor, demo)
 _EXAMPLES = """\
 examples:
   bucketboard demo                        see it work on this machine, without an account
@@ -25,6 +25,7 @@ examples:
   bucketboard sync runs s3://bucket/exp   replicate a log directory, once or with --watch
   bucketboard pull s3://bucket/exp runs   bring what is below exp into a directory, and follow it
   bucketboard recover                     send what killed trainings left on this machine
+  bucketboard verify s3://bucket/exp      check every record that is stored below exp
   bucketboard doctor s3://bucket/exp      check what the bucket allows
 
 Run `bucketboard COMMAND -h` for more. Every setting of the bucket can also come from the AWS configuration,

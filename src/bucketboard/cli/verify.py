@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     if options.repair and not verified.sound:
         repaired = repair(
             options.target,
-            verified,
+            verified.findings,
             discard=options.discard,
             force=options.force,
             dry_run=options.dry_run,
@@ -101,7 +101,7 @@ def _say(verified: Verified, repaired: list[Repaired], dry_run: bool) -> None:
         if each.error:
             print(f"{each.key}: not repaired: {each.error}", file=sys.stderr)
             continue
-        told = f"{each.kept:,} records kept, {each.lost:,} places lost ({size(each.lost_bytes)})"
+        told = f"{each.kept:,} records kept, {len(each.lost):,} places lost ({size(each.lost_bytes)})"
         original = f"; the original is in {each.original}" if each.original else ""
         print(f"{each.key}: {'would be repaired' if dry_run else 'repaired'}: {told}{original}")
     files = sum(run.files for run in verified.runs)

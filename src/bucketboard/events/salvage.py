@@ -68,16 +68,17 @@ def _next_record(view: memoryview, start: int) -> int:
     size = len(view)
     for at in range(start, size - OVERHEAD_BYTES + 1):
         length = int.from_bytes(view[at : at + 8], "little")
-        if at + OVERHEAD_BYTES + length > size or not _matches(
-            view[at : at + 8], view[at + 8 : at + HEADER_BYTES]
-        ):
-            continue
         stop = at + HEADER_BYTES + length
-        if _matches(view[at + HEADER_BYTES : stop], view[stop : stop + 4]):
+        if (
+            stop + 4 <= size
+            and _matches(view[at : at + 8], view[at + 8 : at + HEADER_BYTES])
+            and _matches(view[at + HEADER_BYTES : stop], view[stop : stop + 4])
+        ):
             return at
     return size
 
 
 def _matches(data: memoryview, masked: memoryview) -> bool:
     crc = google_crc32c.value(bytes(data))
-    return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF == int.from_bytes(masked, "little")
+    wanted: int = (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
+    return wanted == int.from_bytes(masked, "little")

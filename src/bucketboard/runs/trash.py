@@ -90,7 +90,9 @@ class Trash:
                 change,
                 str(self.place),
                 calendar.timegm(time.strptime(change.partition("-")[0], "%Y%m%dT%H%M%SZ")),
-                tuple(sorted({self._run(info.key) for info in infos if is_event_file(self.original(info.key))})),
+                tuple(
+                    sorted({self._run(info.key) for info in infos if is_event_file(self.original(info.key))})
+                ),
                 sum(info.size for info in infos),
                 tuple(infos),
             )

@@ -47,7 +47,11 @@ def copy(
         **_source(bucket, source),
         **params,
         MetadataDirective="REPLACE" if target == source.key else "COPY",
-        **({name: head[name] for name in (*_HEADERS, "Metadata") if name in head} if target == source.key else {}),
+        **(
+            {name: head[name] for name in (*_HEADERS, "Metadata") if name in head}
+            if target == source.key
+            else {}
+        ),
     )
     result = answer.get("CopyObjectResult") or {}
     if not result.get("ETag"):
