@@ -29,6 +29,12 @@ if TYPE_CHECKING:
     from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
     from bucketboard.replication.recover import recover
+    from bucketboard.runs.move import mv
+    from bucketboard.runs.remove import prune, rm
+    from bucketboard.runs.report import ChangeReport, Left
+    from bucketboard.runs.storage_class import archive, thaw
+    from bucketboard.runs.trash import TrashEntry
+    from bucketboard.runs.undelete import empty_trash, trash, undelete
     from bucketboard.supervise.replicate import replicate
     from bucketboard.writer.event_file_writer import EventFileWriter
     from bucketboard.writer.summary_writer import SummaryWriter
@@ -37,6 +43,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BucketboardError",
+    "ChangeReport",
     "ClosedError",
     "CorruptDataError",
     "DroppedError",
@@ -44,16 +51,26 @@ __all__ = [
     "FencedError",
     "IncompleteError",
     "InvalidError",
+    "Left",
     "Mark",
     "Position",
     "PullReport",
     "SummaryWriter",
     "SyncReport",
+    "TrashEntry",
     "UnavailableError",
+    "archive",
+    "empty_trash",
+    "mv",
+    "prune",
     "pull",
     "recover",
     "replicate",
+    "rm",
     "sync",
+    "thaw",
+    "trash",
+    "undelete",
 ]
 
 _LAZY = {
@@ -68,6 +85,17 @@ _LAZY = {
     "IncompleteError": "bucketboard.logdir.report",
     "SyncReport": "bucketboard.logdir.report",
     "sync": "bucketboard.logdir.once",
+    "ChangeReport": "bucketboard.runs.report",
+    "Left": "bucketboard.runs.report",
+    "TrashEntry": "bucketboard.runs.trash",
+    "archive": "bucketboard.runs.storage_class",
+    "empty_trash": "bucketboard.runs.undelete",
+    "mv": "bucketboard.runs.move",
+    "prune": "bucketboard.runs.remove",
+    "rm": "bucketboard.runs.remove",
+    "thaw": "bucketboard.runs.storage_class",
+    "trash": "bucketboard.runs.undelete",
+    "undelete": "bucketboard.runs.undelete",
 }
 
 
