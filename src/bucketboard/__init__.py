@@ -31,7 +31,13 @@ if TYPE_CHECKING:
     from bucketboard.replication.recover import recover
     from bucketboard.runs.label import Labelled, label
     from bucketboard.runs.ls import ls
+    from bucketboard.runs.move import mv
+    from bucketboard.runs.remove import prune, rm
+    from bucketboard.runs.report import ChangeReport, Left
+    from bucketboard.runs.storage_class import archive, thaw
     from bucketboard.runs.summary import RunSummary, TagSummary
+    from bucketboard.runs.trash import TrashEntry
+    from bucketboard.runs.undelete import empty_trash, trash, undelete
     from bucketboard.supervise.replicate import replicate
     from bucketboard.writer.event_file_writer import EventFileWriter
     from bucketboard.writer.summary_writer import SummaryWriter
@@ -40,6 +46,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BucketboardError",
+    "ChangeReport",
     "ClosedError",
     "CorruptDataError",
     "DroppedError",
@@ -48,6 +55,7 @@ __all__ = [
     "IncompleteError",
     "InvalidError",
     "Labelled",
+    "Left",
     "Mark",
     "Position",
     "PullReport",
@@ -55,13 +63,22 @@ __all__ = [
     "SummaryWriter",
     "SyncReport",
     "TagSummary",
+    "TrashEntry",
     "UnavailableError",
+    "archive",
+    "empty_trash",
     "label",
     "ls",
+    "mv",
+    "prune",
     "pull",
     "recover",
     "replicate",
+    "rm",
     "sync",
+    "thaw",
+    "trash",
+    "undelete",
 ]
 
 _LAZY = {
@@ -81,6 +98,17 @@ _LAZY = {
     "IncompleteError": "bucketboard.logdir.report",
     "SyncReport": "bucketboard.logdir.report",
     "sync": "bucketboard.logdir.once",
+    "ChangeReport": "bucketboard.runs.report",
+    "Left": "bucketboard.runs.report",
+    "TrashEntry": "bucketboard.runs.trash",
+    "archive": "bucketboard.runs.storage_class",
+    "empty_trash": "bucketboard.runs.undelete",
+    "mv": "bucketboard.runs.move",
+    "prune": "bucketboard.runs.remove",
+    "rm": "bucketboard.runs.remove",
+    "thaw": "bucketboard.runs.storage_class",
+    "trash": "bucketboard.runs.undelete",
+    "undelete": "bucketboard.runs.undelete",
 }
 
 

@@ -1,7 +1,7 @@
-"""Changes under way: what several requests do to a prefix, written down in the bucket before the first of them.
+"""Changes under way: what several requests do to a prefix, written down in the bucket before the first.
 
-Readers that meet a journal in their listing see the runs as they were before its one turning point, or as they
-are after it. The format: docs/FORMAT.md.
+Readers that meet a journal in their listing see the runs as they were before its one turning point, or as
+they are after it. The format: docs/FORMAT.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,17 @@ from bucketboard.errors import BucketboardError, CorruptDataError, InvalidError,
 from bucketboard.store.bucket import Bucket, Content, ObjectInfo
 from bucketboard.store.url import S3Url
 
-__all__ = ["JOURNAL", "Journal", "Move", "is_journal", "list_visible", "new_id", "visible"]
+__all__ = [
+    "JOURNAL",
+    "Journal",
+    "Move",
+    "is_journal",
+    "journal_key",
+    "journals",
+    "list_visible",
+    "new_id",
+    "visible",
+]
 
 JOURNAL = ".bucketboard-journal"
 _FORMAT = 1
@@ -27,8 +37,12 @@ _LISTINGS = 5
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """An object that goes away: to another key, or for good where ``target`` is empty."""
+    """An object that goes away: to another key, or for good where ``target`` is empty.
 
+    ``run`` is the name of its run below the URL of the change, "" if it is in none.
+    """
+
+    run: str
     source: str
     etag: str
     size: int
@@ -50,6 +64,8 @@ class Journal:
     key: str
     """Of the object that holds it."""
     turned: bool = False
+    whole: bool = False
+    """Whether all objects of its runs are moved, so that a new one is a change of its run."""
     moves: tuple[Move, ...] = ()
     made: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
@@ -91,8 +107,11 @@ class Journal:
                 stated["url"],
                 key,
                 stated["phase"] == "turned",
+                bool(stated["whole"]),
                 tuple(Move(*move) for move in stated["moves"]),
-                *(tuple(stated[name]) for name in ("made", "dropped", "pointers")),
+                made=tuple(stated["made"]),
+                dropped=tuple(stated["dropped"]),
+                pointers=tuple(stated["pointers"]),
                 etag=info.etag,
             )
         except (ValueError, KeyError, TypeError) as error:
@@ -128,15 +147,20 @@ class Journal:
         said = asdict(self)
         stated = {
             "format": _FORMAT,
-            **{name: said[name] for name in ("id", "command", "url", "made", "dropped", "pointers")},
+            **{name: said[name] for name in ("id", "command", "url", "whole", "made", "dropped", "pointers")},
             "phase": "turned" if self.turned else "copying",
-            "moves": [[move.source, move.etag, move.size, move.target] for move in self.moves],
+            "moves": [[move.run, move.source, move.etag, move.size, move.target] for move in self.moves],
         }
         body = json.dumps(stated, separators=(",", ":")).encode()
         return replace(self, etag=bucket.put(self.key, body, _JSON, **conditions).etag)
 
 
 _JSON = Content("application/json", {})
+
+
+def journal_key(place: S3Url, change: str) -> str:
+    """Where the journal of the change with this id is that belongs to a place."""
+    return f"{place.prefix}{JOURNAL}/{change}.json"
 
 
 def new_id() -> str:

@@ -9,12 +9,35 @@ import sys
 from collections.abc import Sequence
 
 from bucketboard import __version__
-from bucketboard.cli import demo, doctor, index, label, ls, pull, recover, run, serve, sync, verify
+from bucketboard.cli import (
+    archive,
+    compact,
+    demo,
+    doctor,
+    index,
+    label,
+    ls,
+    mv,
+    prune,
+    pull,
+    recover,
+    rm,
+    run,
+    serve,
+    sync,
+    undelete,
+    verify,
+)
 from bucketboard.errors import BucketboardError, InvalidError
 
 __all__ = ["main"]
 
-_COMMANDS = (serve, ls, label, verify, index, run, sync, pull, recover, doctor, demo)
+_COMMANDS = (
+    *(serve, index, run, sync, pull, recover),
+    *(ls, label, verify),
+    *(rm, undelete, prune, mv, archive, compact),
+    *(doctor, demo),
+)
 _EXAMPLES = """\
 examples:
   bucketboard demo                        see it work on this machine, without an account
@@ -24,6 +47,7 @@ examples:
                                           replicate what a training logs to a directory
   bucketboard sync runs s3://bucket/exp   replicate a log directory, once or with --watch
   bucketboard pull s3://bucket/exp runs   bring what is below exp into a directory, and follow it
+  bucketboard rm s3://bucket/exp/run1     remove a run; undelete brings it back
   bucketboard recover                     send what killed trainings left on this machine
   bucketboard verify s3://bucket/exp      check every record that is stored below exp
   bucketboard doctor s3://bucket/exp      check what the bucket allows

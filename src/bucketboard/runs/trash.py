@@ -91,7 +91,7 @@ class Trash:
                 str(self.place),
                 calendar.timegm(time.strptime(change.partition("-")[0], "%Y%m%dT%H%M%SZ")),
                 tuple(
-                    sorted({self._run(info.key) for info in infos if is_event_file(self.original(info.key))})
+                    sorted({self.run(info.key) for info in infos if is_event_file(self.original(info.key))})
                 ),
                 sum(info.size for info in infos),
                 tuple(infos),
@@ -99,5 +99,6 @@ class Trash:
             for change, infos in sorted(found.items())
         ]
 
-    def _run(self, key: str) -> str:
+    def run(self, key: str) -> str:
+        """The name, below the place, of the directory that the object at ``key`` in the trash was in."""
         return self.original(key)[len(self.place.prefix) :].rpartition("/")[0] or "."

@@ -37,22 +37,13 @@ def copy(
     wanted = storage_class or head.get("StorageClass") or _NOT_ARCHIVED
     if wanted != _NOT_ARCHIVED or storage_class:
         params["StorageClass"] = wanted
-    if target == source.key and bucket.on_aws:
+    if target == source.key:
         params["IfMatch"] = source.etag  # what is written between reading and replacing is not lost
     if source.size > largest:
         return _copy_in_parts(bucket, source, target, head, params, largest)
-    answer = bucket._call(
-        "CopyObject",
-        target,
-        **_source(bucket, source),
-        **params,
-        MetadataDirective="REPLACE" if target == source.key else "COPY",
-        **(
-            {name: head[name] for name in (*_HEADERS, "Metadata") if name in head}
-            if target == source.key
-            else {}
-        ),
-    )
+    if target == source.key:  # some servers refuse to copy an object to itself unless it is told all anew
+        params |= {"MetadataDirective": "REPLACE", **_stated(head)}
+    answer = bucket._call("CopyObject", target, **_source(bucket, source), **params)
     result = answer.get("CopyObjectResult") or {}
     if not result.get("ETag"):
         raise InvalidError(
@@ -106,6 +97,10 @@ def _kept(bucket: Bucket, head: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
+def _stated(head: dict[str, Any]) -> dict[str, Any]:
+    return {name: head[name] for name in (*_HEADERS, "Metadata") if name in head}
+
+
 def _copy_in_parts(
     bucket: Bucket,
     source: ObjectInfo,
@@ -118,7 +113,7 @@ def _copy_in_parts(
     tags = bucket._call("GetObjectTagging", source.key).get("TagSet", ())
     if tags:
         params["Tagging"] = urllib.parse.urlencode([(tag["Key"], tag["Value"]) for tag in tags])
-    params |= {name: head[name] for name in (*_HEADERS, "Metadata") if name in head}
+    params |= _stated(head)
     upload = str(bucket._call("CreateMultipartUpload", target, **params)["UploadId"])
     size = max(min(_PART, largest), -(-source.size // _MOST_PARTS))
     try:
