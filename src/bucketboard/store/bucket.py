@@ -392,7 +392,6 @@ _METHODS = {
     "CompleteMultipartUpload": "complete_multipart_upload",
     "AbortMultipartUpload": "abort_multipart_upload",
     "ListMultipartUploads": "list_multipart_uploads",
-    "GetObjectTagging": "get_object_tagging",
     "PutObjectTagging": "put_object_tagging",
     "GetBucketVersioning": "get_bucket_versioning",
 }
