@@ -29,15 +29,18 @@ if TYPE_CHECKING:
     from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
     from bucketboard.replication.recover import recover
+    from bucketboard.runs.compact import Compacted, compact
     from bucketboard.runs.label import Labelled, label
     from bucketboard.runs.ls import ls
     from bucketboard.runs.move import mv
     from bucketboard.runs.remove import prune, rm
+    from bucketboard.runs.repair import Repaired, repair
     from bucketboard.runs.report import ChangeReport, Left
     from bucketboard.runs.storage_class import archive, thaw
     from bucketboard.runs.summary import RunSummary, TagSummary
     from bucketboard.runs.trash import TrashEntry
     from bucketboard.runs.undelete import empty_trash, trash, undelete
+    from bucketboard.runs.verify import Finding, Verified, verify
     from bucketboard.supervise.replicate import replicate
     from bucketboard.writer.event_file_writer import EventFileWriter
     from bucketboard.writer.summary_writer import SummaryWriter
@@ -48,10 +51,12 @@ __all__ = [
     "BucketboardError",
     "ChangeReport",
     "ClosedError",
+    "Compacted",
     "CorruptDataError",
     "DroppedError",
     "EventFileWriter",
     "FencedError",
+    "Finding",
     "IncompleteError",
     "InvalidError",
     "Labelled",
@@ -59,13 +64,16 @@ __all__ = [
     "Mark",
     "Position",
     "PullReport",
+    "Repaired",
     "RunSummary",
     "SummaryWriter",
     "SyncReport",
     "TagSummary",
     "TrashEntry",
     "UnavailableError",
+    "Verified",
     "archive",
+    "compact",
     "empty_trash",
     "label",
     "ls",
@@ -73,15 +81,24 @@ __all__ = [
     "prune",
     "pull",
     "recover",
+    "repair",
     "replicate",
     "rm",
     "sync",
     "thaw",
     "trash",
     "undelete",
+    "verify",
 ]
 
 _LAZY = {
+    "Compacted": "bucketboard.runs.compact",
+    "compact": "bucketboard.runs.compact",
+    "Repaired": "bucketboard.runs.repair",
+    "repair": "bucketboard.runs.repair",
+    "Finding": "bucketboard.runs.verify",
+    "Verified": "bucketboard.runs.verify",
+    "verify": "bucketboard.runs.verify",
     "EventFileWriter": "bucketboard.writer.event_file_writer",
     "SummaryWriter": "bucketboard.writer.summary_writer",
     "Mark": "bucketboard.replication.position",
