@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
     from bucketboard.replication.recover import recover
+    from bucketboard.runs.info import RunInfo, info
     from bucketboard.runs.label import Labelled, label
     from bucketboard.runs.ls import ls
     from bucketboard.runs.summary import RunSummary, TagSummary
@@ -51,11 +52,13 @@ __all__ = [
     "Mark",
     "Position",
     "PullReport",
+    "RunInfo",
     "RunSummary",
     "SummaryWriter",
     "SyncReport",
     "TagSummary",
     "UnavailableError",
+    "info",
     "label",
     "ls",
     "pull",
@@ -74,6 +77,8 @@ _LAZY = {
     "recover": "bucketboard.replication.recover",
     "RunSummary": "bucketboard.runs.summary",
     "TagSummary": "bucketboard.runs.summary",
+    "RunInfo": "bucketboard.runs.info",
+    "info": "bucketboard.runs.info",
     "Labelled": "bucketboard.runs.label",
     "label": "bucketboard.runs.label",
     "ls": "bucketboard.runs.ls",

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 
 from bucketboard import __version__
-from bucketboard.cli import demo, doctor, index, label, ls, pull, recover, run, serve, sync
+from bucketboard.cli import demo, doctor, index, info, label, ls, pull, recover, run, serve, sync
 from bucketboard.errors import BucketboardError, InvalidError
 
 __all__ = ["main"]
 
-_COMMANDS = (serve, ls, label, index, run, sync, pull, recover, doctor, demo)
+_COMMANDS = (serve, ls, info, label, index, run, sync, pull, recover, doctor, demo)
 _EXAMPLES = """\
 examples:
   bucketboard demo                        see it work on this machine, without an account
