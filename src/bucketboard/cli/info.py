@@ -86,7 +86,7 @@ def _lines(found: RunInfo) -> Iterator[str]:
         if found.index_behind is None
         else found.index + (f", {size(found.index_behind)} behind" if found.index_behind else ", up to date"),
     }
-    pairs = {"label": said.labels, "metadata": said.metadata, "hparam": said.hparams}
+    pairs = {"label": said.labels, "metadata": {**said.gathered, **said.metadata}, "hparam": said.hparams}
     pairs["object tag"] = found.object_tags or {}
     width = max(map(len, [*rows, *pairs]))
     yield from (printable(f"{name:<{width}}  {value}") for name, value in rows.items())

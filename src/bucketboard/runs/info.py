@@ -35,8 +35,8 @@ _POINTS = 32
 class FileInfo:
     """An object of a run: its name below the run, bytes, and when it was written (seconds since the epoch).
 
-    ``state`` is that of its object metadata, "" for what is no event file of ours; ``events`` is None for what
-    is no event file.
+    ``state`` is that of its object metadata, "" for what is no event file of ours; ``events`` is None for
+    what is no event file.
     """
 
     name: str
@@ -51,8 +51,8 @@ class FileInfo:
 class TagInfo:
     """A tag: its plugin, number of values, least and greatest step.
 
-    ``value`` is the last value and ``trend`` up to 32 values from all along, in order, where it is a series of
-    scalars; else None and empty.
+    ``value`` is the last value and ``trend`` up to 32 values from all along, in order, where it is a series
+    of scalars; else None and empty.
     """
 
     plugin: str

@@ -1,4 +1,4 @@
-"""What a process finds out about itself for its run's metadata: without the network, and without an import."""
+"""What a process finds out about itself for its run's metadata: without the network or an import."""
 
 from __future__ import annotations
 
