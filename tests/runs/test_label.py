@@ -1,4 +1,4 @@
-"""Labels: kept whatever else is written to bucketboard.json meanwhile, and as object tags where there are such."""
+"""Labels: kept whatever else is written to bucketboard.json, and as object tags where there are such."""
 
 from __future__ import annotations
 
@@ -106,12 +106,11 @@ def test_a_change_meanwhile_is_seen_by_the_condition(experiment: Experiment) -> 
     bucket = Bucket(place.bucket, Settings.resolve(endpoint_url=place.proxy.url))
     key = "exp/a/bucketboard.json"
     calls = []
+    theirs = b'{"format": 1, "metadata": {"a": "b"}}'
 
     def change(found: dict[str, Any]) -> None:
         if not calls:
-            place.client.put_object(
-                Bucket=place.bucket, Key=key, Body=b'{"format": 1, "metadata": {"a": "b"}}'
-            )
+            place.client.put_object(Bucket=place.bucket, Key=key, Body=theirs)
         calls.append(1)
         found["labels"] = {"k": "v"}
 

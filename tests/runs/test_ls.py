@@ -18,8 +18,9 @@ def names(experiment: Experiment, **options: Any) -> list[str]:
     return [run.run for run in bucketboard.ls(experiment.url, **options)]
 
 
-@pytest.mark.parametrize("indexed", [False, True])
-@pytest.mark.parametrize("experiment", ["moto", "seaweedfs"], indirect=True)
+@pytest.mark.parametrize(
+    ("experiment", "indexed"), [("moto", False), ("seaweedfs", True)], indirect=["experiment"]
+)
 def test_what_writers_leave(experiment: Experiment, indexed: bool) -> None:
     metadata = {"team": "vision", "long": "x" * 2000}
     with SummaryWriter(f"{experiment.url}/a", metadata=metadata, spool=None) as writer:
@@ -92,10 +93,8 @@ def test_an_index_of_before_is_read_and_made_anew(experiment: Experiment) -> Non
     body = sink.getvalue()
     size = int.from_bytes(body[-8:-4], "little") + 8
     segment["runs"] |= {"bytes": len(body), "footer": size, "head": len(body) - size}
-    for name, value in {
-        segment["runs"]["name"]: body,
-        "manifest.json": json.dumps({**manifest, "format": 1}).encode(),
-    }.items():
+    manifest["format"] = 1
+    for name, value in ((segment["runs"]["name"], body), ("manifest.json", json.dumps(manifest).encode())):
         place.client.put_object(Bucket=place.bucket, Key=below + name, Body=value)
     [run] = bucketboard.ls(experiment.url)
     assert (run.step, run.state, run.metadata) == (4, "finished", {"n": "1"})
@@ -144,13 +143,12 @@ def test_damaged_and_strange_files_do_not_hide_the_others(
     place = experiment.place
     experiment.put("a", 3)
     key = "exp/bad/events.out.tfevents.1.h.1.0"
-    place.client.put_object(Bucket=place.bucket, Key=key, Body=b"\0" * 100)
-    place.client.put_object(
-        Bucket=place.bucket, Key="exp/a/bucketboard.json", Body=b'{"format": 1, "labels": ['
-    )
-    place.client.put_object(
-        Bucket=place.bucket, Key="exp/.bucketboard-trash/x/events.out.tfevents.1", Body=b""
-    )
+    for name, body in (
+        (key, b"\0" * 100),
+        ("exp/a/bucketboard.json", b'{"format": 1, "labels": ['),
+        ("exp/.bucketboard-trash/x/events.out.tfevents.1", b""),
+    ):
+        place.client.put_object(Bucket=place.bucket, Key=name, Body=body)
     assert main(["ls", experiment.url, "--columns", "run,step"]) == 1
     out, err = capsys.readouterr()
     assert [line.split() for line in out.splitlines()] == [["run", "step"], ["a", "2"], ["bad"]]
