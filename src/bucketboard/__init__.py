@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bucketboard.replication.position import Mark, Position
     from bucketboard.replication.recover import recover
     from bucketboard.runs.compact import Compacted, compact
+    from bucketboard.runs.info import RunInfo, info
     from bucketboard.runs.label import Labelled, label
     from bucketboard.runs.ls import ls
     from bucketboard.runs.move import mv
@@ -65,6 +66,7 @@ __all__ = [
     "Position",
     "PullReport",
     "Repaired",
+    "RunInfo",
     "RunSummary",
     "SummaryWriter",
     "SyncReport",
@@ -75,6 +77,7 @@ __all__ = [
     "archive",
     "compact",
     "empty_trash",
+    "info",
     "label",
     "ls",
     "mv",
@@ -108,6 +111,8 @@ _LAZY = {
     "recover": "bucketboard.replication.recover",
     "RunSummary": "bucketboard.runs.summary",
     "TagSummary": "bucketboard.runs.summary",
+    "RunInfo": "bucketboard.runs.info",
+    "info": "bucketboard.runs.info",
     "Labelled": "bucketboard.runs.label",
     "label": "bucketboard.runs.label",
     "ls": "bucketboard.runs.ls",

@@ -110,7 +110,7 @@ def _plain(report: Report) -> dict[str, Any]:
     found = {
         entry.name: getattr(report, entry.name)
         for entry in dataclasses.fields(report)
-        if entry.name not in ("damage", "failures", "index")
+        if entry.name not in ("damage", "failures", "index", "series")
     }
     damage = {path: [place.message for place in places] for path, places in report.damage.items()}
     return {**found, "damage": damage, "failures": {path: str(e) for path, e in report.failures.items()}}

@@ -119,7 +119,7 @@ def _cell(run: RunSummary, name: str) -> str:
             return size(run.size)
         case "tags":
             return f"{len(run.tags):,}"
-        case "labels" | "metadata" | "hparams":
+        case "labels" | "metadata" | "gathered" | "hparams":
             return " ".join(f"{key}={value}" for key, value in _pairs(run, name).items())
     return shown(run.value(name))
 

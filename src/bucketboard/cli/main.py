@@ -15,6 +15,7 @@ from bucketboard.cli import (
     demo,
     doctor,
     index,
+    info,
     label,
     ls,
     mv,
@@ -34,7 +35,7 @@ __all__ = ["main"]
 
 _COMMANDS = (
     *(serve, index, run, sync, pull, recover),
-    *(ls, label, verify),
+    *(ls, info, label, verify),
     *(rm, undelete, prune, mv, archive, compact),
     *(doctor, demo),
 )

@@ -12,6 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from bucketboard.errors import BucketboardError, InvalidError, Reason
 from bucketboard.events.columns import Damage
 from bucketboard.events.filename import is_event_file
@@ -59,6 +61,8 @@ class Report:
     damage: dict[str, list[Damage]] = field(default_factory=dict)
     failures: dict[str, BucketboardError] = field(default_factory=dict)
     """Files that could not be read now."""
+    series: dict[str, list[tuple[Any, Any]]] = field(default_factory=dict)
+    """By tag, steps and values in the order in which they were read, where they are kept."""
     index: Index | None = None
     """As it was found, or made."""
 
@@ -88,12 +92,14 @@ def look(
     index: Index,
     listed: Mapping[str, ObjectInfo],
     progress: Progress | None = None,
+    *,
+    keep: bool = False,
 ) -> tuple[Index, Report]:
     """``index`` with what it would say of the runs in ``listed`` after an update, and what that took.
 
-    Nothing is stored; the values of what is new are not kept.
+    Nothing is stored. With ``keep`` the report has the steps and values of what is new.
     """
-    return _Update(source, None, progress).look(index, listed)
+    return _Update(source, None, progress).look(index, listed, keep)
 
 
 class _Update:
@@ -130,7 +136,7 @@ class _Update:
         report.bytes_sent = self._objects.sent
         return report
 
-    def look(self, index: Index, listed: Mapping[str, ObjectInfo]) -> tuple[Index, Report]:
+    def look(self, index: Index, listed: Mapping[str, ObjectInfo], keep: bool) -> tuple[Index, Report]:
         """What the index would say of runs after an update; nothing is stored."""
         wanted = {path: listed[path] for path in sorted(listed) if _is_events(path)}
         wanted = {path: info for path, info in wanted.items() if _is_wanted(index, path, info)}
@@ -140,10 +146,19 @@ class _Update:
             if news.damage:
                 self._report.damage[news.part.path] = news.damage
             gathering.add(news)
+            if keep:
+                self._keep(news)
         gathering.run_files = self._read_run_files(_changed_run_files(index, listed))
         if gathering.parts or gathering.run_files:
             index = index.extended(index.manifest, [gathering.head()])
         return index, self._report
+
+    def _keep(self, news: News) -> None:
+        for columns in news.columns:
+            for place in np.unique(columns.tag[columns.tag >= 0]).tolist():
+                rows = columns.tag == place
+                series = self._report.series.setdefault(columns.tags[place], [])
+                series.append((columns.step[rows], columns.value[rows]))
 
     def _added(
         self, index: Index, wanted: dict[str, ObjectInfo], run_files: dict[str, ObjectInfo]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -28,6 +29,9 @@ _TAIL = 64
 """A record's end has its CRC, so that this many bytes tell one file from another."""
 _LOG_ID = "bucketboard-log"
 _TRIES = 3
+_LIVE = "live"
+_RACY = 2.0
+"""Seconds: times in listings are whole ones."""
 
 
 class _Replaced(Exception):
@@ -124,14 +128,22 @@ def _read(
         count,
         last=max((float(columns.wall_time.max()) for columns in rows), default=math.nan),
         step=max((int(columns.step.max()) for columns in rows), default=None),
-        # As it was listed: what is written after the listing is looked at once more.
-        modified=listed.last_modified.timestamp() if listed.last_modified else None,
+        modified=_modified(listed, info.metadata.get(STATE, "")),
         state=info.metadata.get(STATE, ""),
         hparams=hparams_in(found),
         metadata=pairs(info, USER),
         gathered=pairs(info, GATHERED),
     )
     return News(part, found, events, scanner.damage)
+
+
+def _modified(listed: ObjectInfo, state: str) -> float | None:
+    """As it was listed, so that what is written after the listing is looked at once more. So is an object
+    that may be finished, with the same bytes, within the second in which we look: NaN."""
+    if listed.last_modified is None:
+        return None
+    modified = listed.last_modified.timestamp()
+    return math.nan if state == _LIVE and time.time() - modified < _RACY else modified
 
 
 def _keep_events(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,9 +15,14 @@ from bucketboard.store.capabilities import capabilities_of
 
 __all__ = ["edit_run_file", "write_run_file"]
 
+_log = logging.getLogger("bucketboard")
 FORMAT = 1
 _TRIES = 8
 _UNREADABLE = (Reason.DENIED, Reason.INVALID_STATE)
+
+
+class _NewerError(InvalidError):
+    """The file is of a format that is not ours to change."""
 
 
 def edit_run_file(bucket: Bucket, key: str, change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -51,13 +57,16 @@ def edit_run_file(bucket: Bucket, key: str, change: Callable[[dict[str, Any]], N
 def write_run_file(bucket: Bucket, key: str, said: Mapping[str, Any]) -> None:
     """Store what a writer says of its run: ``said`` replaces the parts that it names.
 
-    With permission to write alone it is stored only where there is no file yet.
+    With permission to write alone it is stored only where there is no file yet; a file of a newer format is
+    left as it is.
 
     Raises:
         BucketboardError: it did not work this time.
     """
     try:
         edit_run_file(bucket, key, lambda found: found.update(said))
+    except _NewerError as error:
+        _log.warning("%s: what this writer would say there is left out", error.message)
     except InvalidError as error:
         if error.reason not in _UNREADABLE:
             raise
@@ -81,7 +90,7 @@ def _read(bucket: Bucket, key: str) -> tuple[dict[str, Any], str | None]:
     except (ValueError, AttributeError, TypeError, RecursionError):
         return {"format": FORMAT}, info.etag  # it is none of ours, and nothing in it can be kept
     if version > FORMAT:
-        raise InvalidError(
+        raise _NewerError(
             f"s3://{bucket.name}/{key} is of format {version}", hint="change it with a newer bucketboard"
         )
     return dict(found), info.etag

@@ -42,6 +42,8 @@ class Target:
     prefix: str
     suffix: str = ""
     user: Mapping[str, str] = field(default_factory=dict)
+    gather: Callable[[], Mapping[str, str]] = dict
+    """Finds out what else the objects carry; may take a while, and is asked by the uploader's thread."""
 
     def __str__(self) -> str:
         return f"s3://{self.bucket.name}/{self.prefix.rstrip('/')}"
@@ -241,6 +243,9 @@ class Uploader:
             self._can = capabilities_of(self._target.bucket)
             self._check_versions()
         if self._replica is None or self._replica[0] is not file:
+            gathered = self._gathered()
+            if gathered:
+                file.storage.note(gathered=dict(gathered))
             replica = Replica(
                 self._target.bucket,
                 self._target.prefix,
@@ -248,10 +253,18 @@ class Uploader:
                 self._can,
                 self._names,
                 self._target.user,
+                gathered,
                 sent=self._sent_before.get(file.log_id),
             )
             self._replica = (file, replica)
         return self._replica[1]
+
+    def _gathered(self) -> Mapping[str, str]:
+        try:
+            return self._target.gather()
+        except Exception:  # whatever a machine or a repository holds: it must not keep events back
+            logger.debug("%s: nothing gathered", self._target, exc_info=True)
+            return {}
 
     def _check_versions(self) -> None:
         can = self._can

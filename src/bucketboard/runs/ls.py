@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -114,8 +114,12 @@ def unknown_names(condition: Condition, runs: Iterable[RunSummary]) -> list[str]
     for name, where in condition.names:
         if (not where and name in FIELDS) or any(run.value(name, where) is not None for run in runs):
             continue
-        known = {key for run in runs for place in (run.labels, run.metadata, run.hparams) for key in place}
+        known = {key for run in runs for place in _places(run) for key in place}
         known |= {tag for run in runs for tag, told in run.tags.items() if told.value is not None}
         close = difflib.get_close_matches(name, sorted(known | set(FIELDS)), 1)
         sentences.append(f"no run has {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
     return sentences
+
+
+def _places(run: RunSummary) -> tuple[Mapping[str, Any], ...]:
+    return run.labels, run.metadata, run.gathered, run.hparams

@@ -66,7 +66,9 @@ class RunSummary:
     tags: Mapping[str, TagSummary]
     hparams: Mapping[str, Any]
     metadata: Mapping[str, str]
-    """What the writer was given, and what it found out by itself."""
+    """What the writer was given."""
+    gathered: Mapping[str, str]
+    """What the writer found out by itself: commit, host, versions, job."""
     labels: Mapping[str, str]
     trouble: tuple[str, ...] = field(default=())
     """Why something of it could not be read."""
@@ -78,7 +80,12 @@ class RunSummary:
         """
         if not where and name in FIELDS:
             return getattr(self, name)
-        for place, known in (("label", self.labels), ("metadata", self.metadata), ("hparam", self.hparams)):
+        for place, known in (
+            ("label", self.labels),
+            ("metadata", self.metadata),
+            ("metadata", self.gathered),
+            ("hparam", self.hparams),
+        ):
             if where in ("", place) and name in known:
                 return known[name]
         tag = self.tags.get(name) if where in ("", "tag") else None
@@ -121,7 +128,7 @@ def summary(
     if own is not None and own.path not in listed:
         own = None
     last = index.parts.get(paths[-1])
-    told = [each for part in (whole, own) if part for each in (part.gathered, part.metadata) if each]
+    told = [each for each in (whole, own) if each]
     return RunSummary(
         run=run,
         url=url if run == "." else f"{url.rstrip('/')}/{run}",
@@ -136,10 +143,15 @@ def summary(
         size=sum(listed[path].size for path in paths),
         tags=_tags(index, paths),
         hparams=json.loads(whole.hparams) if whole and whole.hparams else {},
-        metadata={key: value for each in told for key, value in json.loads(each).items()},
+        metadata=_merged(each.metadata for each in told),
+        gathered=_merged(each.gathered for each in told),
         labels=json.loads(own.labels) if own else {},
         trouble=tuple(f"{path}: {trouble[path]}" for path in paths if path in trouble),
     )
+
+
+def _merged(texts: Iterable[str | None]) -> dict[str, str]:
+    return {key: value for text in texts if text for key, value in json.loads(text).items()}
 
 
 def with_hparams_from_below(runs: Iterable[RunSummary]) -> list[RunSummary]:

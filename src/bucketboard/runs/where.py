@@ -72,7 +72,9 @@ class Condition:
             said = error.msg
             if re.search(r"(?<![=<>!])=(?!=)", source):
                 said += " (equality is written ==)"
-            raise self._error(said, (error.offset or 1) - 1 + self._skipped) from None
+            before = sum(map(len, source.splitlines(True)[: (error.lineno or 1) - 1]))
+            at = before + error.offset - 1 if error.offset else len(source)
+            raise self._error(said, at + self._skipped) from None
         except (ValueError, RecursionError, MemoryError) as error:
             raise self._error(f"{error or 'too deep'}", 0) from None
         self._source = source.encode()
