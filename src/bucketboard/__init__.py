@@ -24,11 +24,14 @@ from bucketboard.errors import (
 )
 
 if TYPE_CHECKING:
+    from bucketboard.bulk.export import ExportReport, export
     from bucketboard.fetch.pull import PullReport, pull
     from bucketboard.logdir.once import sync
     from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
     from bucketboard.replication.recover import recover
+    from bucketboard.runs.logdir import Logdir
+    from bucketboard.runs.logdir import open as open  # in no "import *", which would hide Python's
     from bucketboard.supervise.replicate import replicate
     from bucketboard.writer.event_file_writer import EventFileWriter
     from bucketboard.writer.summary_writer import SummaryWriter
@@ -53,7 +56,6 @@ __all__ = [
     "SyncReport",
     "UnavailableError",
     "export",
-    "open",
     "pull",
     "recover",
     "replicate",

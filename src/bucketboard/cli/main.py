@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 
 from bucketboard import __version__
-from bucketboard.cli import demo, doctor, index, pull, recover, run, serve, sync
+from bucketboard.cli import demo, doctor, export, index, pull, recover, run, serve, sync
 from bucketboard.errors import BucketboardError, InvalidError
 
 __all__ = ["main"]
 
-_COMMANDS = (serve, index, run, sync, pull, recover, doctor, demo)
+_COMMANDS = (serve, index, run, sync, pull, export, recover, doctor, demo)
 _EXAMPLES = """\
 examples:
   bucketboard demo                        see it work on this machine, without an account
@@ -24,6 +24,8 @@ examples:
                                           replicate what a training logs to a directory
   bucketboard sync runs s3://bucket/exp   replicate a log directory, once or with --watch
   bucketboard pull s3://bucket/exp runs   bring what is below exp into a directory, and follow it
+  bucketboard export s3://bucket/exp tables
+                                          write all that was logged as Parquet, CSV or JSON lines
   bucketboard recover                     send what killed trainings left on this machine
   bucketboard doctor s3://bucket/exp      check what the bucket allows
 
