@@ -46,7 +46,7 @@ def on_cluster(
             return client.submit(attempt, function, task, key=key, pure=False)
 
         waiting = (submit(number, *pair) for number, pair in enumerate(tasks.items()))
-        ended = distributed.as_completed(list(itertools.islice(waiting, ahead)))
+        ended = distributed.as_completed(list(itertools.islice(waiting, ahead)), loop=client.loop)
         for future in ended:
             yield name_of.pop(future.key), _done(distributed, future, address)
             future.release()
