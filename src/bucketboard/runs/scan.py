@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bucketboard.errors import Reason, UnavailableError
 from bucketboard.events.columns import Array, Columns, Damage, Kind
-from bucketboard.events.filename import is_event_file
 from bucketboard.events.metadata import is_scalar, plugin_of
 from bucketboard.events.record import HEADER_BYTES
 from bucketboard.events.scanner import FileScanner
-from bucketboard.selection import is_shown
+from bucketboard.runs.listing import group
 from bucketboard.source import Source
+from bucketboard.store.bucket import ObjectInfo
 
 __all__ = ["KINDS", "Piece", "Replaced", "Series", "Sorter", "chosen", "event_files", "read_pieces"]
 
@@ -53,13 +53,10 @@ for _kind, _name in _BY_VALUE.items():
     _LOOKUP[_kind] = _PLACE[_name]
 
 
-def event_files(files: Iterable[str]) -> dict[str, list[str]]:
-    """The event files of each run in order, runs sorted by name; the run of the top is "."."""
-    runs: dict[str, list[str]] = {}
-    for path in sorted(filter(is_event_file, files)):
-        if is_shown(path):
-            runs.setdefault(path.rpartition("/")[0] or ".", []).append(path)
-    return dict(sorted(runs.items()))
+def event_files(files: Mapping[str, ObjectInfo]) -> dict[str, list[str]]:
+    """By run, sorted by name, the paths of its event files in order, among files by path."""
+    runs = group((replace(info, key=path) for path, info in files.items()), "")
+    return {name: [info.key for info in run.event_files] for name, run in sorted(runs.items())}
 
 
 def chosen(patterns: str | Iterable[str] | None) -> Callable[[str], bool]:
