@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
+import socket
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ _WORKERS_TIMEOUT = 60
 _AHEAD = 1000
 """Tasks that a scheduler has at a time, at least."""
 _PER_THREAD = 4
-_ADDRESS = re.compile(r"([a-z]+://)?[^\s/:]+:\d{1,5}|([a-z]+://)?\[[0-9a-f:]+\]:\d{1,5}")
+_ADDRESS = re.compile(r"(?:[a-z]+://)?(?:([^\s/:]+)|\[([0-9a-f:]+)\]):(\d{1,5})")
 
 
 def on_cluster(
@@ -56,13 +57,16 @@ def on_cluster(
 
 @contextlib.contextmanager
 def _connected(distributed: Any, address: str) -> Iterator[Any]:
-    if not _ADDRESS.fullmatch(address):  # a client of such a one can't even be closed
+    parts = _ADDRESS.fullmatch(address)
+    if not parts:  # a client of such a one can't even be closed
         raise InvalidError(
             f"{address!r} is no address of a Dask scheduler", hint="write it as tcp://host:8786"
         )
     try:
+        # Dask tries again and again where nobody listens.
+        socket.create_connection((parts[1] or parts[2], int(parts[3])), _CONNECT_TIMEOUT).close()
         client = distributed.Client(address, timeout=_CONNECT_TIMEOUT, set_as_default=False)
-    except (OSError, TimeoutError) as error:
+    except (OSError, OverflowError) as error:
         raise UnavailableError(
             f"the Dask scheduler at {address} does not answer",
             hint="look whether it runs and can be reached from here",

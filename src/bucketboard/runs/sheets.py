@@ -163,6 +163,12 @@ class ParquetSheet(Sheet):
             self._write_rows()
         self._writer.close()
 
+    def discard(self) -> None:
+        """Leave nothing behind. Does nothing once it is finished."""
+        with contextlib.suppress(OSError, ValueError):
+            self._writer.close()  # else it closes itself when it is collected, and complains
+        super().discard()
+
 
 class CsvSheet(Sheet):
     """RFC 4180 in UTF-8 with a header. Lists are JSON, bytes base64; a float reads back as what it was."""
