@@ -24,6 +24,7 @@ from bucketboard.errors import (
 )
 
 if TYPE_CHECKING:
+    from bucketboard.bulk.export import ExportReport, export
     from bucketboard.fetch.pull import PullReport, pull
     from bucketboard.logdir.once import sync
     from bucketboard.logdir.report import IncompleteError, SyncReport
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from bucketboard.runs.compact import Compacted, compact
     from bucketboard.runs.info import RunInfo, info
     from bucketboard.runs.label import Labelled, label
+    from bucketboard.runs.logdir import Logdir
+    from bucketboard.runs.logdir import open as open  # in no "import *", which would hide Python's
     from bucketboard.runs.ls import ls
     from bucketboard.runs.move import mv
     from bucketboard.runs.remove import prune, rm
@@ -56,12 +59,14 @@ __all__ = [
     "CorruptDataError",
     "DroppedError",
     "EventFileWriter",
+    "ExportReport",
     "FencedError",
     "Finding",
     "IncompleteError",
     "InvalidError",
     "Labelled",
     "Left",
+    "Logdir",
     "Mark",
     "Position",
     "PullReport",
@@ -77,6 +82,7 @@ __all__ = [
     "archive",
     "compact",
     "empty_trash",
+    "export",
     "info",
     "label",
     "ls",
@@ -108,6 +114,10 @@ _LAZY = {
     "Position": "bucketboard.replication.position",
     "PullReport": "bucketboard.fetch.pull",
     "pull": "bucketboard.fetch.pull",
+    "Logdir": "bucketboard.runs.logdir",
+    "open": "bucketboard.runs.logdir",
+    "ExportReport": "bucketboard.bulk.export",
+    "export": "bucketboard.bulk.export",
     "recover": "bucketboard.replication.recover",
     "RunSummary": "bucketboard.runs.summary",
     "TagSummary": "bucketboard.runs.summary",

@@ -14,6 +14,7 @@ from bucketboard.cli import (
     compact,
     demo,
     doctor,
+    export,
     index,
     info,
     label,
@@ -35,7 +36,7 @@ __all__ = ["main"]
 
 _COMMANDS = (
     *(serve, index, run, sync, pull, recover),
-    *(ls, info, label, verify),
+    *(ls, info, label, verify, export),
     *(rm, undelete, prune, mv, archive, compact),
     *(doctor, demo),
 )
@@ -49,6 +50,8 @@ examples:
   bucketboard sync runs s3://bucket/exp   replicate a log directory, once or with --watch
   bucketboard pull s3://bucket/exp runs   bring what is below exp into a directory, and follow it
   bucketboard rm s3://bucket/exp/run1     remove a run; undelete brings it back
+  bucketboard export s3://bucket/exp tables
+                                          write all that was logged as Parquet, CSV or JSON lines
   bucketboard recover                     send what killed trainings left on this machine
   bucketboard verify s3://bucket/exp      check every record that is stored below exp
   bucketboard doctor s3://bucket/exp      check what the bucket allows
