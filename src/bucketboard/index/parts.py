@@ -116,6 +116,7 @@ _PART = ("begin", "end", "looked", "etag", "log_id", "tail")
 """Fields of Part that are columns, in order; then come ``wall_time`` and ``count``."""
 _TAG = ("tag", "plugin", "kind", "first", "stated", "count", "step", "wall_time")
 """Fields of Tag but for its path, in order."""
+_MAY_BE_NULL = {"log_id", "stated"}
 
 
 def head_of(table: Any) -> Head:
@@ -140,13 +141,22 @@ def _stretch(table: Any, mask: Any) -> Any:
     if mask is None:
         return table.slice(0, 0)
     rows = np.flatnonzero(mask)
+    if not len(rows):
+        return table.slice(0, 0)
     if len(rows) != rows[-1] + 1 - rows[0]:
         raise ValueError("rows about files and tags are mixed")
     return table.slice(int(rows[0]), len(rows))
 
 
 def _rows(table: Any, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """The path and some columns of each row."""
+    """The path and some columns of each row.
+
+    Raises:
+        ValueError: something is missing that each row must have.
+    """
+    for name in ("run", "file", *names):
+        if name not in _MAY_BE_NULL and table.column(name).null_count:
+            raise ValueError(f"rows without {name}")
     columns = [table.column(name).to_pylist() for name in ("run", "file", *names)]
     paths = map(joined, columns[0], columns[1])
     return zip(paths, *columns[2:], strict=True)
