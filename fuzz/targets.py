@@ -11,7 +11,6 @@ import io
 import json
 import os
 import posixpath
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +54,7 @@ def framing(data: bytes) -> None:
 
 
 def events(data: bytes) -> None:
-    """An event of any content is shown, or refused with an ordinary error, and never costs more than it is long."""
+    """An event of any content is shown or refused, and never costs more than it is long."""
     from bucketboard.serve.compat import blobs_of, metadata_of, tensor_of
 
     columns = FileScanner().feed(frame(data))
@@ -161,7 +160,9 @@ def urls(data: bytes) -> None:
 def settings(data: bytes) -> None:
     """Variables and metadata of any text are taken, or refused with an InvalidError that names them."""
     lines = data.decode("utf-8", "replace").replace("\0", "").split("\n")
-    names = [f"BUCKETBOARD_{name.upper()}" for cls in (Settings, Options) for name in cls.__dataclass_fields__]
+    names = [
+        f"BUCKETBOARD_{name.upper()}" for cls in (Settings, Options) for name in cls.__dataclass_fields__
+    ]
     names += ["AWS_ENDPOINT_URL_S3", "S3_ENDPOINT", "S3_USE_HTTPS"]
     environ = dict(zip(names, lines, strict=False))
     with contextlib.suppress(InvalidError):
@@ -262,8 +263,7 @@ def http(data: bytes) -> None:
 
 
 TARGETS: dict[str, Target] = {
-    target.__name__: target
-    for target in (framing, events, manifest, parquet, keys, urls, settings, http)
+    target.__name__: target for target in (framing, events, manifest, parquet, keys, urls, settings, http)
 }
 
 

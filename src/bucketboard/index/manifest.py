@@ -17,7 +17,7 @@ __all__ = ["FORMAT", "MANIFEST", "Manifest", "Piece", "Segment", "Unreadable", "
 MANIFEST = "manifest.json"
 FORMAT = 1
 _NAME = re.compile(r"(?:scalars|runs)/[\w-]{1,200}\.parquet")
-"""Of a piece: what a manifest names is read and, when it is retired, deleted, so that it names nothing else."""
+"""Of a piece: what a manifest names is read, so that it may name nothing else."""
 
 
 class Unreadable(Exception):
