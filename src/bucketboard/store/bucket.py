@@ -220,11 +220,23 @@ class Bucket:
         self._call("DeleteObject", key, **({} if version_id is None else {"VersionId": version_id}))
 
     def delete_many(self, keys: Sequence[str]) -> Sequence[tuple[str, str]]:
-        """DeleteObjects, a thousand at a time; gives the keys that were refused, and why."""
-        refused = []
+        """DeleteObjects, a thousand at a time; gives the keys that were refused, and why.
+
+        Where the server does not take that (some want an MD5 that is sent no more, some know it not at all),
+        one DeleteObject for each.
+        """
+        refused: list[tuple[str, str]] = []
         for start in range(0, len(keys), _DELETE_AT_ONCE):
-            entries = [{"Key": key} for key in keys[start : start + _DELETE_AT_ONCE]]
-            answer = self._call("DeleteObjects", "", Delete={"Objects": entries, "Quiet": True})
+            some = keys[start : start + _DELETE_AT_ONCE]
+            entries = [{"Key": key} for key in some]
+            try:
+                answer = self._call("DeleteObjects", "", Delete={"Objects": entries, "Quiet": True})
+            except InvalidError as error:
+                if error.reason not in (Reason.OTHER, Reason.UNSUPPORTED) or not _status(error):
+                    raise
+                for key in some:
+                    self.delete(key)
+                continue
             refused += [
                 (str(entry.get("Key")), f"{entry.get('Code')} ({entry.get('Message')})")
                 for entry in answer.get("Errors", ())
