@@ -29,6 +29,12 @@ _PERMISSIONS = {
     "GetObjectTagging": "s3:GetObjectTagging",
     "DeleteObject": "s3:DeleteObject",
     "DeleteObjects": "s3:DeleteObject",
+    "HeadBucket": "s3:ListBucket",
+    "GetBucketEncryption": "s3:GetEncryptionConfiguration",
+    "GetBucketReplication": "s3:GetReplicationConfiguration",
+    "GetBucketNotificationConfiguration": "s3:GetBucketNotification",
+    "GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
+    "GetObjectLockConfiguration": "s3:GetBucketObjectLockConfiguration",
 }
 _REASONS = {
     "PreconditionFailed": Reason.PRECONDITION,
