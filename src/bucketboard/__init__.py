@@ -25,6 +25,7 @@ from bucketboard.errors import (
 
 if TYPE_CHECKING:
     from bucketboard.fetch.pull import PullReport, pull
+    from bucketboard.integrations.install import install, uninstall
     from bucketboard.logdir.once import sync
     from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
@@ -50,10 +51,12 @@ __all__ = [
     "SummaryWriter",
     "SyncReport",
     "UnavailableError",
+    "install",
     "pull",
     "recover",
     "replicate",
     "sync",
+    "uninstall",
 ]
 
 _LAZY = {
@@ -62,12 +65,14 @@ _LAZY = {
     "Mark": "bucketboard.replication.position",
     "Position": "bucketboard.replication.position",
     "PullReport": "bucketboard.fetch.pull",
+    "install": "bucketboard.integrations.install",
     "pull": "bucketboard.fetch.pull",
     "recover": "bucketboard.replication.recover",
     "replicate": "bucketboard.supervise.replicate",
     "IncompleteError": "bucketboard.logdir.report",
     "SyncReport": "bucketboard.logdir.report",
     "sync": "bucketboard.logdir.once",
+    "uninstall": "bucketboard.integrations.install",
 }
 
 
