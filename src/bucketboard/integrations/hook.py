@@ -1,4 +1,4 @@
-"""Changes to modules of frameworks: made at once where a module is loaded, else when it is; undone on demand."""
+"""Changes to modules of frameworks: made at once where a module is loaded, else when it is; and undone."""
 
 from __future__ import annotations
 

@@ -34,9 +34,9 @@ _VERSION = re.compile(r"version_(\d+)")
 class TensorBoardLogger(StockLogger):  # type: ignore[misc]
     """``lightning.pytorch.loggers.TensorBoardLogger`` for a ``save_dir`` in S3.
 
-    Arguments are Lightning's; others are those of `bucketboard.torch.SummaryWriter`. The next version is found by
-    one LIST when it is needed; where that fails it is the time, so that no other version is written into.
-    Checkpoints below ``save_dir`` go through fsspec: through s3fs where that is installed, else through bucketboard.
+    Arguments are Lightning's; others are those of `bucketboard.torch.SummaryWriter`. The next version is
+    found by one LIST when it is needed; where that fails it is the time, so that no other version is written
+    into. Checkpoints below ``save_dir`` go through fsspec: by s3fs where that is installed, else by us.
     """
 
     def __init__(self, save_dir: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
@@ -44,13 +44,14 @@ class TensorBoardLogger(StockLogger):  # type: ignore[misc]
         self._in_s3 = is_s3_url(save_dir)
         # Lightning would ask fsspec for a file system, of which nothing here needs more than checkpoints do.
         super().__init__("." if self._in_s3 else save_dir, *args, **kwargs)
+        self._experiment: SummaryWriter | None = None
         if self._in_s3:
             self._root_dir = save_dir.rstrip("/")
             registries.fsspec(fsspec.registry)
         self._saved = False
 
     @property
-    @rank_zero_experiment
+    @rank_zero_experiment  # type: ignore[untyped-decorator]
     def experiment(self) -> SummaryWriter:
         """The writer: a `bucketboard.torch.SummaryWriter`."""
         if self._experiment is None:
@@ -95,7 +96,7 @@ class TensorBoardLogger(StockLogger):  # type: ignore[misc]
             directories, _ = reading.children(self.root_dir, self._kwargs)
         except BucketboardError as error:
             logger.warning(
-                "the versions in %s can't be listed, so that this one is the time: %s", self.root_dir, error
+                "%s: the versions can't be listed, so that this one is the time: %s", self.root_dir, error
             )
             return int(time.time())
         versions = [int(match[1]) for match in map(_VERSION.fullmatch, directories) if match]

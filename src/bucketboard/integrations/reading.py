@@ -29,7 +29,7 @@ def bucket_of(url: str, options: Mapping[str, Any] | None = None) -> tuple[Bucke
 
 
 def kind(url: str) -> str:
-    """ "file", "directory", or "" where there is nothing: at most one LIST, none for what this process writes."""
+    """ "file", "directory", or "" for nothing: at most one LIST, none for what this process writes."""
     known = WRITTEN.kind(url)
     if known is not None:
         return known

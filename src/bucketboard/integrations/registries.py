@@ -1,4 +1,4 @@
-"""Registries of frameworks that tell by the scheme of a path who opens it: ``s3`` becomes ours, until undone."""
+"""Registries of frameworks that tell by a path's scheme who opens it: ``s3`` becomes ours, until undone."""
 
 from __future__ import annotations
 

@@ -58,6 +58,8 @@ class SummaryWriter(tensorboardX.SummaryWriter):  # type: ignore[misc]
         self._options = writer_options(options)
         self._runs: Runs | None = None
         self._projector = Projector()
+        self.file_writer: FileWriter | None
+        self.all_writers: dict[str, FileWriter] | None
         comet = {"disabled": True} if comet_config is None else comet_config
         super().__init__(
             logdir, comment, purge_step, max_queue, flush_secs, filename_suffix, write_to_disk, log_dir, comet
@@ -86,7 +88,7 @@ class SummaryWriter(tensorboardX.SummaryWriter):  # type: ignore[misc]
     ) -> None:
         """One number for each of several sub-runs ``<main_tag>/<tag>``."""
         directory = self._get_file_writer().get_logdir()
-        if self._runs is not None:
+        if self._runs is not None and self.all_writers is not None:
             for tag in tag_scalar_dict:
                 path = os.path.join(directory, main_tag, tag)
                 if path not in self.all_writers:

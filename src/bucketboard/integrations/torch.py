@@ -28,7 +28,7 @@ class FileWriter(TorchFileWriter):  # type: ignore[misc]
 
 
 class SummaryWriter(OurWriter, TorchWriter):  # type: ignore[misc]
-    """``torch.utils.tensorboard.SummaryWriter`` by class and by methods; `bucketboard.SummaryWriter` by promises.
+    """``torch.utils.tensorboard.SummaryWriter`` by class, `bucketboard.SummaryWriter` by what it promises.
 
     Arguments are those of `bucketboard.SummaryWriter`. In a distributed training rank 0 alone writes, unless
     ``rank_zero_only=False``.
@@ -53,7 +53,7 @@ class SummaryWriter(OurWriter, TorchWriter):  # type: ignore[misc]
         )
 
     @property
-    def file_writer(self) -> FileWriter:  # type: ignore[override]
+    def file_writer(self) -> FileWriter:
         """torch's interface to the event file."""
         return FileWriter(self._file_writer)
 
@@ -71,9 +71,9 @@ class trace_handler:
 
         with profile(on_trace_ready=bucketboard.torch.trace_handler("s3://bucket/exp/run1")):
 
-    torch's ``tensorboard_trace_handler`` writes to local directories only. This one lets it, and sends what it
-    wrote in the background; the end of the interpreter, or ``close``, waits for it. Nothing is raised into the
-    training. ``options`` are those of `EventFileWriter`; every rank sends its traces.
+    torch's ``tensorboard_trace_handler`` writes to local directories only. This one lets it do so, and sends
+    what it wrote in the background; ``close``, or the end of the interpreter, waits for it. Nothing is raised
+    into the training. ``options`` are those of `EventFileWriter`; every rank sends its traces.
     """
 
     def __init__(
