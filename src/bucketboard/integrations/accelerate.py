@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 from bucketboard.integrations.missing import needs
@@ -34,6 +35,8 @@ class TensorBoardTracker(StockTracker):  # type: ignore[misc]
 
     @on_main_process  # type: ignore[untyped-decorator]
     def store_init_configuration(self, values: dict[str, Any]) -> None:
-        """Hyperparameters, as such and in ``hparams.yml``."""
+        """Hyperparameters, as such and in ``<time>/hparams.yml``."""
         self.writer.add_hparams(values, metric_dict={})
-        self.writer.file_writer.event_writer.add_file("hparams.yml", yaml.safe_dump(values).encode())
+        self.writer.file_writer.event_writer.add_file(
+            f"{time.time()}/hparams.yml", yaml.dump(values).encode()
+        )

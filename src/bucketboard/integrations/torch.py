@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from bucketboard.integrations.missing import needs
 from bucketboard.integrations.written import writer_options
+from bucketboard.store.url import is_s3_url
 from bucketboard.writer.event_file_writer import EventFileWriter
 from bucketboard.writer.summary_writer import SummaryWriter as OurWriter
 
@@ -83,17 +85,22 @@ class trace_handler:
         use_gzip: bool = False,
         **options: Any,
     ) -> None:
-        self._writer = EventFileWriter(url, **{"rank_zero_only": False, **options})
-        self._worker_name = worker_name
-        self._use_gzip = use_gzip
+        self._url = os.fspath(url)
+        self._export = functools.partial(
+            torch.profiler.tensorboard_trace_handler, worker_name=worker_name, use_gzip=use_gzip
+        )
+        self._writer: EventFileWriter | None = None
+        if is_s3_url(self._url):
+            self._writer = EventFileWriter(self._url, **{"rank_zero_only": False, **options})
 
     def __call__(self, profiler: Any) -> None:
         """Keep the trace that ``profiler`` has ready."""
+        if self._writer is None:
+            self._export(self._url)(profiler)
+            return
         try:
             with tempfile.TemporaryDirectory(prefix="bucketboard-") as directory:
-                torch.profiler.tensorboard_trace_handler(directory, self._worker_name, self._use_gzip)(
-                    profiler
-                )
+                self._export(directory)(profiler)
                 for path in sorted(Path(directory).iterdir()):
                     self._writer.add_file(path.name, path.read_bytes())
         except Exception as error:
@@ -101,4 +108,5 @@ class trace_handler:
 
     def close(self) -> None:
         """Wait for S3, at most ``close_timeout`` seconds. Never raises."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
