@@ -26,6 +26,7 @@ from bucketboard.errors import (
 if TYPE_CHECKING:
     from bucketboard.bulk.export import ExportReport, export
     from bucketboard.fetch.pull import PullReport, pull
+    from bucketboard.integrations.install import install, uninstall
     from bucketboard.logdir.once import sync
     from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
@@ -84,6 +85,7 @@ __all__ = [
     "empty_trash",
     "export",
     "info",
+    "install",
     "label",
     "ls",
     "mv",
@@ -97,6 +99,7 @@ __all__ = [
     "thaw",
     "trash",
     "undelete",
+    "uninstall",
     "verify",
 ]
 
@@ -113,6 +116,7 @@ _LAZY = {
     "Mark": "bucketboard.replication.position",
     "Position": "bucketboard.replication.position",
     "PullReport": "bucketboard.fetch.pull",
+    "install": "bucketboard.integrations.install",
     "pull": "bucketboard.fetch.pull",
     "Logdir": "bucketboard.runs.logdir",
     "open": "bucketboard.runs.logdir",
@@ -141,6 +145,7 @@ _LAZY = {
     "thaw": "bucketboard.runs.storage_class",
     "trash": "bucketboard.runs.undelete",
     "undelete": "bucketboard.runs.undelete",
+    "uninstall": "bucketboard.integrations.install",
 }
 
 
