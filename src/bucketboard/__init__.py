@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from bucketboard.logdir.once import sync
     from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
-    from bucketboard.replication.recover import recover
+    from bucketboard.supervise.directory import SpooledDirectory
+    from bucketboard.supervise.recover import recover
     from bucketboard.supervise.replicate import replicate
     from bucketboard.writer.event_file_writer import EventFileWriter
     from bucketboard.writer.summary_writer import SummaryWriter
@@ -47,6 +48,7 @@ __all__ = [
     "Mark",
     "Position",
     "PullReport",
+    "SpooledDirectory",
     "SummaryWriter",
     "SyncReport",
     "UnavailableError",
@@ -62,8 +64,9 @@ _LAZY = {
     "Mark": "bucketboard.replication.position",
     "Position": "bucketboard.replication.position",
     "PullReport": "bucketboard.fetch.pull",
+    "SpooledDirectory": "bucketboard.supervise.directory",
     "pull": "bucketboard.fetch.pull",
-    "recover": "bucketboard.replication.recover",
+    "recover": "bucketboard.supervise.recover",
     "replicate": "bucketboard.supervise.replicate",
     "IncompleteError": "bucketboard.logdir.report",
     "SyncReport": "bucketboard.logdir.report",

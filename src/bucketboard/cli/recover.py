@@ -52,7 +52,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Recover, saying what becomes of each file."""
-    from bucketboard.replication.recover import recover
+    from bucketboard.supervise.recover import recover
 
     results = recover(
         options.spool,

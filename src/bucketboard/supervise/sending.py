@@ -126,7 +126,7 @@ class Sending:
         self._ended.wait()
         if self._spool is None or not self._spool.is_dir():
             return
-        from bucketboard.replication.recover import recover
+        from bucketboard.supervise.recover import recover
 
         left = self._deadline.left
         for result in recover(self._spool, wait=left, within=left):
