@@ -1,4 +1,4 @@
-"""TensorFlow's summary writers into S3: ``create_file_writer`` of ``tf.summary``, and version 1's ``FileWriter``.
+"""TensorFlow's summary writers into S3: ``tf.summary.create_file_writer`` and version 1's ``FileWriter``.
 
 The first is TensorFlow's own C++ writer, writing into a spooled log directory, so that it works in eager mode
 and in a ``tf.function`` alike. The second makes its events in Python; they go to our event file writer.

@@ -25,7 +25,7 @@ __all__ = ["Recovered", "recover_logs"]
 
 @dataclass(frozen=True)
 class Recovered:
-    """A spooled file or log directory: ``state`` is sent, pending (dry run), held (its writer lives), failed."""
+    """A spooled file or directory: ``state`` is sent, pending (dry run), held (its writer lives), failed."""
 
     path: str
     target: str
