@@ -50,7 +50,7 @@ def attend() -> None:
 def _replicate(order: dict[str, Any], said: bytes, parent: int) -> dict[str, Any]:
     spooled = Spooled(Path(order["spooled"]), order["url"], {}) if order["spooled"] else None
     telling = _Telling(seldom=spooled is not None)
-    if spooled is not None and not spooled.hold_to_send():
+    if spooled is not None and not spooled.hold_to_send(_ALONE):
         return SyncReport(failed=[("", f"{spooled.path} is sent by another process")]).as_dict()
     try:
         replicator = _replicator(order, telling)

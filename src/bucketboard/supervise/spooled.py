@@ -28,6 +28,7 @@ FORMAT = 1
 PREFIX = "logdir-"
 _WRITER, _SENDER = 0, 1
 _TARGET = "target.json"
+_LOOK = 0.2
 _held: set[Path] = set()
 """Those this process holds a lock of: opening the file again and closing it would drop the lock."""
 os.register_at_fork(after_in_child=_held.clear)
@@ -66,7 +67,8 @@ class Spooled:
         """
         name = uuid.uuid4().hex
         hidden, path = spool / f".{name}", spool / f"{PREFIX}{name}"
-        (hidden / "files").mkdir(parents=True, mode=0o700)
+        hidden.mkdir(mode=0o700)
+        (hidden / "files").mkdir()
         values = {"format": FORMAT, "url": url, "options": dict(options), "created": time.time()}
         (hidden / _TARGET).write_text(json.dumps(values, default=os.fspath), encoding="utf-8")
         made = cls(path, url, options)
@@ -91,9 +93,14 @@ class Spooled:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptDataError(f"{path} does not say where its files belong: {error}") from error
 
-    def hold_to_send(self) -> bool:
-        """Whether this process is now the one that sends; while another one is, it is not."""
-        return self._lock(_SENDER)
+    def hold_to_send(self, within: float) -> bool:
+        """Be the process that sends, as soon as no other one is; False: not in time, or it is gone."""
+        deadline = time.monotonic() + within
+        while not self._lock(_SENDER):
+            if not self.path.exists() or time.monotonic() >= deadline:
+                return False
+            time.sleep(_LOOK)
+        return True
 
     def take(self) -> str:
         """Hold all of it: "" if that succeeded, else who holds it: "writer" or "sender"."""
