@@ -25,6 +25,7 @@ from bucketboard.errors import (
 
 if TYPE_CHECKING:
     from bucketboard.fetch.pull import PullReport, pull
+    from bucketboard.integrations.install import install, uninstall
     from bucketboard.logdir.once import sync
     from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
@@ -52,10 +53,12 @@ __all__ = [
     "SummaryWriter",
     "SyncReport",
     "UnavailableError",
+    "install",
     "pull",
     "recover",
     "replicate",
     "sync",
+    "uninstall",
 ]
 
 _LAZY = {
@@ -65,12 +68,14 @@ _LAZY = {
     "Position": "bucketboard.replication.position",
     "PullReport": "bucketboard.fetch.pull",
     "SpooledDirectory": "bucketboard.supervise.directory",
+    "install": "bucketboard.integrations.install",
     "pull": "bucketboard.fetch.pull",
     "recover": "bucketboard.supervise.recover",
     "replicate": "bucketboard.supervise.replicate",
     "IncompleteError": "bucketboard.logdir.report",
     "SyncReport": "bucketboard.logdir.report",
     "sync": "bucketboard.logdir.once",
+    "uninstall": "bucketboard.integrations.install",
 }
 
 
