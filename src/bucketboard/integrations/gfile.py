@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from bucketboard.errors import BucketboardError, Reason
+from bucketboard.events.filename import is_event_file
 from bucketboard.integrations import reading
 from bucketboard.integrations.hook import Undo
 from bucketboard.integrations.written import WRITTEN, EventStream, RunFile
@@ -23,6 +24,14 @@ __all__ = ["S3FileSystem", "divert"]
 
 def _url(path: Any) -> str:
     return os.fsdecode(path)
+
+
+def _kind(url: str) -> str:
+    # A writer that looks before it writes must neither wait for S3 nor fail.
+    known = WRITTEN.kind(url)
+    if known is None and WRITTEN.is_inside(url) and not is_event_file(url):
+        return ""
+    return reading.kind(url) if known is None else known
 
 
 def _guarded(operation: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,12 +59,12 @@ class S3FileSystem:
     @_guarded
     def exists(self, filename: Any) -> bool:
         """Whether there is a file or directory."""
-        return bool(reading.kind(_url(filename)))
+        return bool(_kind(_url(filename)))
 
     @_guarded
     def isdir(self, dirname: Any) -> bool:
         """Whether there is a directory: a key with this one and a slash before."""
-        return reading.kind(_url(dirname)) == "directory"
+        return _kind(_url(dirname)) == "directory"
 
     def join(self, path: Any, *paths: Any) -> str:
         """The parts with slashes between them."""

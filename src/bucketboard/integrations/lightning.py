@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import re
@@ -16,7 +17,6 @@ from bucketboard.integrations.missing import needs
 from bucketboard.store.url import is_s3_url
 
 with needs("Lightning", "lightning"):
-    import fsspec.registry
     from lightning.fabric.loggers.logger import rank_zero_experiment
     from lightning.pytorch.core.saving import save_hparams_to_yaml
     from lightning.pytorch.loggers import TensorBoardLogger as StockLogger
@@ -47,7 +47,7 @@ class TensorBoardLogger(StockLogger):  # type: ignore[misc]
         self._experiment: SummaryWriter | None = None
         if self._in_s3:
             self._root_dir = save_dir.rstrip("/")
-            registries.fsspec(fsspec.registry)
+            registries.fsspec(importlib.import_module("fsspec.registry"))
         self._saved = False
 
     @property

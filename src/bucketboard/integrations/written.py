@@ -159,7 +159,10 @@ class Written:
             return url in self._directories
 
     def kind(self, url: str) -> str | None:
-        """ "file", "directory", or "" for neither, as far as that can be said without S3; None: it can't."""
+        """ "file", "directory", or "" for neither, as far as that can be said without S3; None: it can't.
+
+        What lies directly in a run that is open is known, but for its event files.
+        """
         url = url.rstrip("/")
         if is_event_file(url):
             return None  # ours have names of their own
@@ -171,7 +174,12 @@ class Written:
                 known.startswith(below) for known in (*self._directories, *self._files)
             ):
                 return "directory"
-            return "" if any(url.startswith(f"{run}/") for run in self._open) else None
+            return "" if url.rpartition("/")[0] in self._open else None
+
+    def is_inside(self, url: str) -> bool:
+        """Whether ``url`` lies anywhere below a run that is open."""
+        with self._lock:
+            return any(url.startswith(f"{run}/") for run in self._open)
 
 
 def _suffix(name: str) -> str:
