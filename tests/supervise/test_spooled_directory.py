@@ -58,6 +58,7 @@ def test_what_is_written_arrives_and_the_directory_goes(here: Stage) -> None:
         assert os.fspath(directory) == str(directory.path)
         assert directory.path.parent.stat().st_mode & 0o077 == 0
         wait_for(lambda: here.keys() == ["exp/log"])  # live
+        assert [result.state for result in bucketboard.recover(here.spool)] == ["held"]
     assert here.get("exp/log") == b"one"
     assert directory.report is not None
     assert (directory.report.complete, directory.report.stored) == (True, 3)
@@ -181,6 +182,7 @@ def test_without_a_spool_the_temporary_directory_is_taken(
     with caplog.at_level(logging.WARNING), SpooledDirectory(here.url) as directory:
         (directory.path / "log").write_text("one")
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["no spool"]
+    assert not directory.path.parents[1].exists()
     assert here.get("exp/log") == b"one"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -72,6 +73,7 @@ class SpooledDirectory:
         self.before_close: Callable[[], object] = lambda: None
         """Writes what the framework still holds back; called once, also by the end of the interpreter."""
         self._report = Reporter(on_error)
+        self._temporary: Path | None = None
         self._spooled = self._create(asked.spool, {**given, **_pinned(reach)})
         self._replication = Replication(
             self._spooled.files, target, self._spooled.options, asked.close_timeout, False, self._spooled.path
@@ -85,7 +87,7 @@ class SpooledDirectory:
         try:
             return Spooled.create(prepare_directory(AUTO if spool == MEMORY else spool), self.url, options)
         except (OSError, RuntimeError, InvalidError) as error:
-            place = Path(tempfile.mkdtemp(prefix="bucketboard-"))
+            place = self._temporary = Path(tempfile.mkdtemp(prefix="bucketboard-"))
             hint = f"if this machine is killed: bucketboard recover --spool {place}"
             self._report(UnavailableError(f"no spool: {error}; {place} is taken instead", hint=hint))
             return Spooled.create(place, self.url, options)
@@ -136,6 +138,9 @@ class SpooledDirectory:
         report = self.report = self._replication.finish()
         self._spooled.let_go()
         if report is not None and report.complete:
+            if self._temporary is not None:
+                with contextlib.suppress(OSError):
+                    self._temporary.rmdir()
             return
         left = self._appended - (report.stored if report else 0)
         why = f": {report.failed[0][1]}" if report else ": the process that sends gave no report"
