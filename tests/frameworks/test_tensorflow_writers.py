@@ -121,6 +121,25 @@ def test_the_arguments_are_tensorflows(place: Place) -> None:
         writer.as_default()
 
 
+def test_a_writer_in_a_graph(place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Closing it is an operation there; what its session has flushed is sent when it is dropped."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        step = tf.compat.v1.placeholder(tf.int64, [])
+        writer = create_file_writer(f"s3://{place.bucket}/exp")
+        with writer.as_default():
+            log = tf.summary.scalar("loss", 0.5, step=step)
+        close = writer.close()
+        session.run(writer.init())
+        for i in range(5):
+            session.run(log, {step: i})
+        session.run(close)
+    del writer, close, log
+    gc.collect()
+    wait_for(lambda: not os.listdir(tmp_path / "spool"))
+    assert place.steps() == [0, 1, 2, 3, 4]
+    assert caplog.records == []
+
+
 def test_a_writer_that_is_dropped_is_sent(place: Place, tmp_path: Path) -> None:
     writer = create_file_writer(f"s3://{place.bucket}/exp")
     with writer.as_default(step=3):

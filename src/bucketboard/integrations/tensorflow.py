@@ -64,10 +64,13 @@ class _Spooled:
     """What a writer of TensorFlow's has in addition when its directory is a spooled one."""
 
     directory: SpooledDirectory
+    _eager: bool
 
     def follow(self, directory: SpooledDirectory) -> None:
         """Let the end of this writer be the end of ``directory``, and the other way round."""
         self.directory = directory
+        with tf.init_scope():
+            self._eager = tf.executing_eagerly()
         this = weakref.ref(self)
 
         def close() -> None:
@@ -78,9 +81,9 @@ class _Spooled:
         directory.before_close = close
 
     def close_file(self) -> None:
-        """Close TensorFlow's side, from wherever this is called."""
-        with tf.init_scope():
-            if tf.executing_eagerly():
+        """Close TensorFlow's side, from wherever this is called; that of a graph its session closes."""
+        if self._eager:
+            with tf.init_scope():
                 super().close()  # type: ignore[misc]
 
     def close(self) -> Any:
