@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from bucketboard.logdir.once import sync
     from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
-    from bucketboard.replication.recover import recover
     from bucketboard.runs.compact import Compacted, compact
     from bucketboard.runs.info import RunInfo, info
     from bucketboard.runs.label import Labelled, label
@@ -46,6 +45,8 @@ if TYPE_CHECKING:
     from bucketboard.runs.trash import TrashEntry
     from bucketboard.runs.undelete import empty_trash, trash, undelete
     from bucketboard.runs.verify import Finding, Verified, verify
+    from bucketboard.supervise.directory import SpooledDirectory
+    from bucketboard.supervise.recover import recover
     from bucketboard.supervise.replicate import replicate
     from bucketboard.writer.event_file_writer import EventFileWriter
     from bucketboard.writer.summary_writer import SummaryWriter
@@ -74,6 +75,7 @@ __all__ = [
     "Repaired",
     "RunInfo",
     "RunSummary",
+    "SpooledDirectory",
     "SummaryWriter",
     "SyncReport",
     "TagSummary",
@@ -116,13 +118,13 @@ _LAZY = {
     "Mark": "bucketboard.replication.position",
     "Position": "bucketboard.replication.position",
     "PullReport": "bucketboard.fetch.pull",
+    "SpooledDirectory": "bucketboard.supervise.directory",
     "install": "bucketboard.integrations.install",
     "pull": "bucketboard.fetch.pull",
     "Logdir": "bucketboard.runs.logdir",
     "open": "bucketboard.runs.logdir",
     "ExportReport": "bucketboard.bulk.export",
     "export": "bucketboard.bulk.export",
-    "recover": "bucketboard.replication.recover",
     "RunSummary": "bucketboard.runs.summary",
     "TagSummary": "bucketboard.runs.summary",
     "RunInfo": "bucketboard.runs.info",
@@ -130,6 +132,7 @@ _LAZY = {
     "Labelled": "bucketboard.runs.label",
     "label": "bucketboard.runs.label",
     "ls": "bucketboard.runs.ls",
+    "recover": "bucketboard.supervise.recover",
     "replicate": "bucketboard.supervise.replicate",
     "IncompleteError": "bucketboard.logdir.report",
     "SyncReport": "bucketboard.logdir.report",
