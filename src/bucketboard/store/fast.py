@@ -231,7 +231,17 @@ class FastBucket(Bucket):
             raised = translate_native(error, operation, self.name, key, self._url())
             if raised.reason is Reason.UNSUPPORTED and answer is None:
                 return slow()
+            if raised.reason is Reason.IDENTITY:
+                self._renew()
+                if self._attempts > 1 and self._can_renew(raised):
+                    return slow()
             raise raised from error
+
+    def _renew(self) -> None:
+        super()._renew()
+        with self._lock:
+            if not self._plain:
+                self._store = None
 
     def _url(self) -> str:
         with contextlib.suppress(BucketboardError):

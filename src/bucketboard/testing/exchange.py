@@ -198,7 +198,7 @@ class Exchange:
         reply = self._incoming(response, await read_body(server, self._link, lambda size: None))
         if injection is not None and kind is FaultKind.STALE:
             injection.replies[self.request.target] = reply
-        elif injection is not None and kind is FaultKind.MASK:
+        elif injection is not None and kind is FaultKind.MASK and reply.status < 300:
             reply = _error(injection, self.request)
         elif kind is FaultKind.CORRUPT:
             middle = len(reply.body) // 2

@@ -33,8 +33,8 @@ class FaultKind(Enum):
     TRUNCATE = "truncate"
     """The reply's head and half of its body are passed on, then the connection is reset."""
     MASK = "mask"
-    """The server does what was asked and the client is told otherwise, as by `STATUS`. So answers a gateway
-    that lost the reply, asked again and passes on what it was told the second time."""
+    """The server does what was asked and the client is told otherwise, as by `STATUS`; a refusal passes as it
+    is. So answers a gateway that lost the reply, asked again and passes on what it was told then."""
     CORRUPT = "corrupt"
     """One byte in the middle of the reply's body is another; its length is right."""
     CORRUPT_UPLOAD = "corrupt_upload"
