@@ -50,8 +50,9 @@ def forget(settings: Settings) -> None:
     """
     connection = _connection(settings, settings.endpoint())
     with _lock:
-        for known in [known for known in _clients if known[:-1] == connection]:
-            del _clients[known]
+        forgotten = [_clients.pop(known) for known in list(_clients) if known[:-1] == connection]
+    for client in forgotten:
+        client.close()  # its idle connections; requests of others under way end in peace
 
 
 def _connection(settings: Settings, endpoint: str | None) -> tuple[object, ...]:
