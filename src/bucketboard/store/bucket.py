@@ -7,16 +7,17 @@ import contextlib
 import datetime
 import threading
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from bucketboard.errors import BucketboardError, InvalidError, Reason, UnavailableError
-from bucketboard.store.client import is_aws, new_session, s3_client
+from bucketboard.store.client import forget, is_aws, new_session, s3_client
 from bucketboard.store.settings import Settings
 
 __all__ = ["Bucket", "Content", "Listing", "Meter", "ObjectInfo", "Part", "check_match"]
 
+_T = TypeVar("_T")
 _CHUNK = 1 << 20
 
 
@@ -391,30 +392,63 @@ class Bucket:
         return params
 
     def _call(self, operation: str, key: str, **params: Any) -> dict[str, Any]:
-        try:
+        if key:
+            params["Key"] = key
+
+        def call() -> dict[str, Any]:
             method = getattr(s3_client(self.settings, attempts=self._attempts), _METHODS[operation])
-            if key:
-                params["Key"] = key
             self.meter.count(len(params.get("Body", b"")))
             answer: dict[str, Any] = method(**self._common(operation), **params)
-        except Exception as error:
-            raise self._translate(error, operation, key) from error
-        return answer
+            return answer
+
+        return self._attempt(call, operation, key)
 
     def _pages(self, operation: str, **params: Any) -> Iterator[dict[str, Any]]:
-        try:
+        def begin() -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
             client = s3_client(self.settings, attempts=self._attempts)
-            pages = client.get_paginator(_METHODS[operation]).paginate(**self._common(operation), **params)
+            paginator = client.get_paginator(_METHODS[operation])
+            pages = iter(paginator.paginate(**self._common(operation), **params))
+            self.meter.count()
+            return next(pages), pages
+
+        page, pages = self._attempt(begin, operation, params["Prefix"])
+        yield page
+        try:
             for page in pages:
                 self.meter.count()
                 yield page
         except Exception as error:
             raise self._translate(error, operation, params["Prefix"]) from error
 
+    def _attempt(self, request: Callable[[], _T], operation: str, key: str) -> _T:
+        """Make a request; once more with credentials read anew, for a reader whose old ones have ended."""
+        try:
+            return request()
+        except Exception as error:
+            translated = self._translate(error, operation, key)
+            if self._attempts == 1 or not self._can_renew(translated):
+                raise translated from error
+        try:
+            return request()
+        except Exception as error:
+            raise self._translate(error, operation, key) from error
+
+    def _can_renew(self, error: BucketboardError) -> bool:
+        """Whether the request may succeed with credentials that are read anew."""
+        return isinstance(error, UnavailableError) and error.reason is Reason.IDENTITY
+
     def _translate(self, error: Exception, operation: str, key: str) -> BucketboardError:
         from bucketboard.store.translate import translate
 
-        return translate(error, operation, self.name, key)
+        translated = translate(error, operation, self.name, key)
+        if translated.reason is Reason.IDENTITY:
+            self._renew()
+        return translated
+
+    def _renew(self) -> None:
+        """The credentials were refused: read them again before the next request."""
+        with contextlib.suppress(InvalidError):  # an endpoint that is none: there is no client either
+            forget(self.settings)
 
 
 _METHODS = {
