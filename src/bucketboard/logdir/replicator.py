@@ -21,6 +21,7 @@ from bucketboard.errors import (
     Reason,
     UnavailableError,
 )
+from bucketboard.events.filename import is_event_file
 from bucketboard.logdir.account import Account
 from bucketboard.logdir.agenda import NEVER, Agenda, Entry
 from bucketboard.logdir.cache import Cache, Row, default_path
@@ -38,6 +39,7 @@ from bucketboard.logdir.workers import Workers
 from bucketboard.replication.replica import LogChanged
 from bucketboard.replication.spool import on_network
 from bucketboard.replication.uploader import Target
+from bucketboard.selection import RUN_FILE
 from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.capabilities import capabilities_of
 from bucketboard.store.fast import fast_bucket
@@ -513,7 +515,13 @@ class Replicator:
             return
         wanted = self._options.selection
         stored = {*self._there.objects, *self._account.sent}
-        self._delete(sorted(path for path in stored if wanted(path) and path not in self._agenda.entries))
+        here = self._agenda.entries
+        runs = {path.rpartition("/")[0] for path in here if is_event_file(path)}
+        # What was said of a run in the bucket alone, such as its labels, goes with the run.
+        said = {f"{run}/{RUN_FILE}" if run else RUN_FILE for run in runs}
+        self._delete(
+            sorted(path for path in stored if wanted(path) and path not in here and path not in said)
+        )
 
     def _delete(self, paths: list[str]) -> None:
         delete(self._bucket, self._url, paths, self._account, dry_run=self._options.dry_run)

@@ -12,7 +12,7 @@ _MOST_RUNS = 100
 
 
 def description(runs: Sequence[Run]) -> str:
-    """What all runs have in common in one line, then a line for each run with the rest; "" if nothing is said.
+    """What all runs have in common in one line, then a line for each run with the rest; "" without any.
 
     TensorBoard has one description for everything it shows and none for a run.
     """
