@@ -70,7 +70,7 @@ def test_duckdb(index: Path) -> None:
 
 
 def test_the_readmes_table_of_runs_and_its_declarations(tmp_path: Path) -> None:
-    """DuckDB answers the README's query, and the columns that it declares for Athena are those of the files."""
+    """DuckDB answers the README's query, and the columns that it declares are those of the files."""
     duckdb = pytest.importorskip("duckdb")
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     place = Place(tmp_path)

@@ -518,10 +518,8 @@ class Replicator:
         here = self._agenda.entries
         runs = {path.rpartition("/")[0] for path in here if is_event_file(path)}
         # What was said of a run in the bucket alone, such as its labels, goes with the run.
-        said = {f"{run}/{RUN_FILE}" if run else RUN_FILE for run in runs}
-        self._delete(
-            sorted(path for path in stored if wanted(path) and path not in here and path not in said)
-        )
+        kept = here.keys() | {f"{run}/{RUN_FILE}" if run else RUN_FILE for run in runs}
+        self._delete(sorted(path for path in stored if wanted(path) and path not in kept))
 
     def _delete(self, paths: list[str]) -> None:
         delete(self._bucket, self._url, paths, self._account, dry_run=self._options.dry_run)
