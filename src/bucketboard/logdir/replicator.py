@@ -189,7 +189,8 @@ class Replicator:
         if self._deadline - time.monotonic() < _INDEX_SECONDS:
             return
         try:
-            done = publish_index(self._root, self._url, self._bucket, self._cache.rows)
+            user = self._target.user
+            done = publish_index(self._root, self._url, self._bucket, self._cache.rows, user)
         except BucketboardError as error:
             self._account.once("index", "", f"not published: {error}")
         else:
