@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-slow conformance frameworks browser check bench bench-sync bench-pull bench-view bench-scan fuzz clean extras
+.PHONY: demo test test-slow conformance frameworks browser check bench bench-sync bench-pull bench-view bench-ls bench-scan fuzz clean extras
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/bucketboard demo $(ARGS)
@@ -54,6 +54,9 @@ bench-pull: $(VENV)/test.stamp
 
 bench-view: $(VENV)/test.stamp
 	$(BIN)/python bench/view.py $(ARGS)
+
+bench-ls: $(VENV)/test.stamp
+	$(BIN)/python bench/ls.py $(ARGS)
 
 bench-scan: $(VENV)/test.stamp
 	$(BIN)/python bench/scan.py $(ARGS)

@@ -236,6 +236,8 @@ def test_nothing_is_deleted_unless_asked(place: Place, root: Path) -> None:
     go(place, root)
     place.client.put_object(Bucket=place.bucket, Key="exp/.bucketboard/v1/x", Body=b"")
     place.client.put_object(Bucket=place.bucket, Key="exp/foreign", Body=b"")
+    for run in ("a", "b/deep/er"):  # labels of a run that stays, and of one that goes
+        place.client.put_object(Bucket=place.bucket, Key=f"exp/{run}/bucketboard.json", Body=b"{}")
     (root / "empty.txt").unlink()
     shutil.rmtree(root / "b")
     before = place.keys()
@@ -246,6 +248,7 @@ def test_nothing_is_deleted_unless_asked(place: Place, root: Path) -> None:
     assert place.keys() == before
     gone = {
         "b/deep/er/" + NAME.format(1),
+        "b/deep/er/bucketboard.json",
         "b/plugins/profile/2026/host.xplane.pb",
         "b/projector_config.pbtxt",
     }
