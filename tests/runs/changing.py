@@ -1,4 +1,4 @@
-"""What the tests of changes share: runs in a bucket, what readers see of them, and every byte that is stored."""
+"""What the tests of changes share: runs in a bucket, what readers see of them, every byte that is stored."""
 
 from __future__ import annotations
 

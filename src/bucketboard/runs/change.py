@@ -70,6 +70,8 @@ def carry_out(
         try:
             if not journal.turned:
                 try:
+                    if not fresh:
+                        journal.point(bucket)  # whoever began it may not have come so far
                     journal = _turn(bucket, journal, left, fresh, on_progress)
                 except (InvalidError, KeyboardInterrupt):
                     with contextlib.suppress(BucketboardError):
@@ -99,6 +101,8 @@ def abandon(bucket: Bucket, journal: Journal) -> None:
 
 def _ended_elsewhere(bucket: Bucket, journal: Journal, left: dict[str, str]) -> Outcome:
     """Another process has brought it to its end, or undone it: then our copies go too."""
+    for pointer in journal.pointers:
+        bucket.delete(pointer)
     sources = _listed(bucket, (move.source for move in journal.moves))
     kept = [move for move in journal.moves if move.source in sources]
     again = [move.target for move in kept if move.target and _same(sources[move.source].etag, move.etag)]

@@ -98,7 +98,11 @@ def perform(
         journal_key(plan.place, change),
         whole=plan.whole,
         moves=moves,
-        pointers=tuple(journal_key(place, change) for place in plan.pointed_from),
+        pointers=tuple(
+            journal_key(place, change)
+            for place in dict.fromkeys(plan.pointed_from)
+            if not plan.place.prefix.startswith(place.prefix)  # else the journal itself is below it
+        ),
     )
     try:
         journal = journal.begin(bucket)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bucketboard.errors import InvalidError
-from bucketboard.runs.choice import Choice, choose, refuse_live
+from bucketboard.runs.choice import Choice, choose, parent, refuse_live
 from bucketboard.runs.perform import Ask, Plan, perform, reached
 from bucketboard.runs.report import ChangeReport
 from bucketboard.runs.trash import Trash
@@ -39,9 +39,8 @@ def rm(
     """
     place = S3Url.parse(url)
     bucket = reached(place, settings)
-    return _remove(
-        bucket, "rm", lambda: choose(bucket, place), now, force, Ask(dry_run, confirm, on_progress)
-    )
+    ask = Ask(dry_run, confirm, on_progress)
+    return _remove(bucket, "rm", parent(place), lambda: choose(bucket, place), now, force, ask)
 
 
 def prune(
@@ -98,14 +97,19 @@ def prune(
             }
         return choice.only(tuple(wanted))
 
-    return _remove(bucket, "prune", chosen, now, force, Ask(dry_run, confirm, on_progress))
+    return _remove(bucket, "prune", place, chosen, now, force, Ask(dry_run, confirm, on_progress))
 
 
 def _remove(
-    bucket: Bucket, command: str, choose_again: Callable[[], Choice], now: bool, force: bool, ask: Ask
+    bucket: Bucket,
+    command: str,
+    place: S3Url,
+    choose_again: Callable[[], Choice],
+    now: bool,
+    force: bool,
+    ask: Ask,
 ) -> ChangeReport:
     latest = choose_again()
-    place = latest.place  # also when the run itself is gone after what was finished first
 
     def plan(choice: Choice) -> Plan:
         trash = Trash(place)
@@ -116,6 +120,7 @@ def _remove(
             choice.objects,
             target=None if now else trash.key,
             shown_target="" if now else f"s3://{place.bucket}/{trash.prefix}",
+            pointed_from=[choice.url],
             interrupted=choice.interrupted,
         )
 

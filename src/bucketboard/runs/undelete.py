@@ -143,7 +143,7 @@ def _look(bucket: Bucket, url: S3Url) -> tuple[list[TrashEntry], Sequence[Journa
         its_trash = Trash(place)
         # Journals first: what they hide of the listing that follows is what they hid then.
         found = bucket.list(f"{place.prefix}{JOURNAL}/").objects
-        known = [journal for journal in journals(bucket, found) if journal is not None]
+        known = [journal for _, journal in journals(bucket, found) if journal is not None]
         interrupted |= {journal.key: journal for journal in known}
         entries += its_trash.among(visible(bucket.list(its_trash.prefix).objects, known))
     return sorted(entries, key=lambda entry: entry.id), tuple(interrupted.values())
