@@ -29,10 +29,14 @@ if TYPE_CHECKING:
     from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
     from bucketboard.replication.recover import recover
+    from bucketboard.runs.info import RunInfo, info
+    from bucketboard.runs.label import Labelled, label
+    from bucketboard.runs.ls import ls
     from bucketboard.runs.move import mv
     from bucketboard.runs.remove import prune, rm
     from bucketboard.runs.report import ChangeReport, Left
     from bucketboard.runs.storage_class import archive, thaw
+    from bucketboard.runs.summary import RunSummary, TagSummary
     from bucketboard.runs.trash import TrashEntry
     from bucketboard.runs.undelete import empty_trash, trash, undelete
     from bucketboard.supervise.replicate import replicate
@@ -51,16 +55,23 @@ __all__ = [
     "FencedError",
     "IncompleteError",
     "InvalidError",
+    "Labelled",
     "Left",
     "Mark",
     "Position",
     "PullReport",
+    "RunInfo",
+    "RunSummary",
     "SummaryWriter",
     "SyncReport",
+    "TagSummary",
     "TrashEntry",
     "UnavailableError",
     "archive",
     "empty_trash",
+    "info",
+    "label",
+    "ls",
     "mv",
     "prune",
     "pull",
@@ -81,6 +92,13 @@ _LAZY = {
     "PullReport": "bucketboard.fetch.pull",
     "pull": "bucketboard.fetch.pull",
     "recover": "bucketboard.replication.recover",
+    "RunSummary": "bucketboard.runs.summary",
+    "TagSummary": "bucketboard.runs.summary",
+    "RunInfo": "bucketboard.runs.info",
+    "info": "bucketboard.runs.info",
+    "Labelled": "bucketboard.runs.label",
+    "label": "bucketboard.runs.label",
+    "ls": "bucketboard.runs.ls",
     "replicate": "bucketboard.supervise.replicate",
     "IncompleteError": "bucketboard.logdir.report",
     "SyncReport": "bucketboard.logdir.report",

@@ -14,6 +14,9 @@ from bucketboard.cli import (
     demo,
     doctor,
     index,
+    info,
+    label,
+    ls,
     mv,
     prune,
     pull,
@@ -28,7 +31,10 @@ from bucketboard.errors import BucketboardError, InvalidError
 
 __all__ = ["main"]
 
-_COMMANDS = (serve, index, run, sync, pull, rm, undelete, prune, mv, archive, recover, doctor, demo)
+_COMMANDS = (
+    *(serve, ls, info, label, index, run, sync, pull),
+    *(rm, undelete, prune, mv, archive, recover, doctor, demo),
+)
 _EXAMPLES = """\
 examples:
   bucketboard demo                        see it work on this machine, without an account

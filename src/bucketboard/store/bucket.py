@@ -310,6 +310,22 @@ class Bucket:
         """GetBucketVersioning: "Enabled", "Suspended" or ""."""
         return str(self._call("GetBucketVersioning", "").get("Status", ""))
 
+    def tags(self, key: str) -> dict[str, str]:
+        """GetObjectTagging."""
+        answer = self._call("GetObjectTagging", key)
+        return {str(entry["Key"]): str(entry["Value"]) for entry in answer.get("TagSet", ())}
+
+    def put_tags(self, key: str, tags: Mapping[str, str]) -> None:
+        """PutObjectTagging: the object has these tags and no others; its bytes and times stay."""
+        entries = [{"Key": name, "Value": value} for name, value in tags.items()]
+        self._call("PutObjectTagging", key, Tagging={"TagSet": entries})
+
+    def encryption(self, key: str) -> str:
+        """HeadObject: how the object is encrypted, with the key's name where it has one; "" if not."""
+        answer = self._call("HeadObject", key)
+        kind, name = answer.get("ServerSideEncryption", ""), answer.get("SSEKMSKeyId", "")
+        return f"{kind} {name}".strip()
+
     def _write_params(self, content: Content) -> dict[str, Any]:
         settings = self.settings
         params: dict[str, Any] = {"ContentType": content.content_type, "Metadata": dict(content.metadata)}
@@ -376,6 +392,8 @@ _METHODS = {
     "CompleteMultipartUpload": "complete_multipart_upload",
     "AbortMultipartUpload": "abort_multipart_upload",
     "ListMultipartUploads": "list_multipart_uploads",
+    "GetObjectTagging": "get_object_tagging",
+    "PutObjectTagging": "put_object_tagging",
     "GetBucketVersioning": "get_bucket_versioning",
 }
 
