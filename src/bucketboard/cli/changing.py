@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from bucketboard.cli.progress import size
+from bucketboard.cli.progress import Bar, size
 from bucketboard.cli.settings import add_settings, given_settings
 from bucketboard.errors import InvalidError
 
@@ -66,13 +66,15 @@ def change(
         )
     if hasattr(options, "force"):
         more["force"] = options.force
-    report = act(
-        *arguments,
-        dry_run=options.dry_run,
-        confirm=(lambda planned: _confirm(planned, doing)) if asking else None,
-        **more,
-        **given_settings(options),
-    )
+    with Bar(doing, quiet=options.json) as bar:
+        report = act(
+            *arguments,
+            dry_run=options.dry_run,
+            confirm=(lambda planned: _confirm(planned, doing)) if asking else None,
+            on_progress=bar.show,
+            **more,
+            **given_settings(options),
+        )
     if options.json:
         print(json.dumps({"complete": report.complete, **dataclasses.asdict(report)}), flush=True)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -31,12 +31,17 @@ class Choice:
     interrupted: tuple[Journal, ...]
 
     @property
+    def place(self) -> S3Url:
+        """Whose trash a change within the runs takes: the URL's, or its parent's if the URL is a run."""
+        return parent(self.url) if any(run.name == "." for run in self.runs) else self.url
+
+    @property
     def objects(self) -> list[tuple[str, ObjectInfo]]:
         """Each object with the name of its run, "" if it is in none."""
         owned = [(run.name, info) for run in self.runs for info in run.objects]
         return owned + [("", info) for info in self.strays]
 
-    def only(self, names: Sequence[str]) -> Choice:
+    def only(self, names: Collection[str]) -> Choice:
         """The same with some of the runs, and nothing besides."""
         return replace(self, runs=tuple(run for run in self.runs if run.name in names), strays=())
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bucketboard.errors import BucketboardError, InvalidError, Reason
+from bucketboard.errors import BucketboardError, InvalidError, Reason, UnavailableError
 from bucketboard.journal import Journal, Move, journal_key, new_id
 from bucketboard.runs.change import abandon, carry_out
 from bucketboard.runs.report import ChangeReport
@@ -111,7 +111,11 @@ def perform(
         if written is not None and not written.turned:
             abandon(bucket, written)
         raise
-    outcome = carry_out(bucket, journal, fresh=True, on_progress=ask.on_progress)
+    try:
+        outcome = carry_out(bucket, journal, fresh=True, on_progress=ask.on_progress)
+    except UnavailableError as error:
+        hint = "nothing is lost and readers see every run once; the same command goes on"
+        raise UnavailableError(error.message, hint=hint, reason=error.reason) from error
     report.id = change
     report.left += outcome.lefts()
     report.runs = sorted({move.run for move in outcome.moved if move.run} - outcome.left.keys())

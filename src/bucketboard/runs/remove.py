@@ -62,7 +62,7 @@ def prune(
         url: ``s3://bucket/prefix``.
         keep_last: all but the so many that were written to last.
         older_than: seconds since anything was written to the run.
-        where: those that a condition holds for, as :func:`bucketboard.ls` takes it.
+        where: only those that a condition holds for, as :func:`bucketboard.ls` takes it.
         now: delete for good.
         force: also runs that are being written.
         dry_run: change nothing.
@@ -95,7 +95,11 @@ def prune(
                 for run in by_time
                 if any(info.last_modified and info.last_modified.timestamp() > before for info in run.objects)
             }
-        return choice.only(tuple(wanted))
+        if where is not None and wanted:
+            from bucketboard.runs.ls import ls
+
+            wanted &= {run.run for run in ls(url, where=where, **settings)}
+        return choice.only(wanted)
 
     return _remove(bucket, "prune", place, chosen, now, force, Ask(dry_run, confirm, on_progress))
 

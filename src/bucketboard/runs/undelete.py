@@ -92,6 +92,7 @@ def empty_trash(
     older_than: float = 0.0,
     dry_run: bool = False,
     confirm: Callable[[ChangeReport], bool] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
     **settings: Any,
 ) -> ChangeReport:
     """Delete for good what was removed at ``url`` more than ``older_than`` seconds ago.
@@ -120,6 +121,7 @@ def empty_trash(
         return report
     for journal in interrupted:
         report.left += carry_out(bucket, journal).lefts()
+    done = 0
     for entry in old:
         report.id = new_id()
         of = S3Url.parse(entry.place)
@@ -131,6 +133,9 @@ def empty_trash(
             moves=tuple(Move(entry.id, info.key, info.etag, info.size) for info in entry.objects),
         )
         report.left += carry_out(bucket, journal.begin(bucket)).lefts()
+        done += entry.size
+        if on_progress is not None:
+            on_progress(done, report.bytes)
     return report
 
 
