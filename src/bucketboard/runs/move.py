@@ -75,7 +75,11 @@ def mv(
         if not force:
             refuse_live(bucket, latest.runs)
 
-    return perform(bucket, plan(latest), Ask(dry_run, confirm, on_progress), again=again, begin=begin)
+    def begun() -> list[Journal]:
+        return [*choose(bucket, source).interrupted, *choose(bucket, target).interrupted]
+
+    ask = Ask(dry_run, confirm, on_progress)
+    return perform(bucket, plan(latest), ask, again=again, begin=begin, begun=begun)
 
 
 def _moved(source: S3Url, target: S3Url, key: str) -> str:

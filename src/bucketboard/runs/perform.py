@@ -52,12 +52,19 @@ def reached(url: S3Url, settings: dict[str, Any]) -> Bucket:
 
 
 def perform(
-    bucket: Bucket, plan: Plan, ask: Ask, *, again: Callable[[], Plan], begin: Callable[[Plan], None]
+    bucket: Bucket,
+    plan: Plan,
+    ask: Ask,
+    *,
+    again: Callable[[], Plan],
+    begin: Callable[[Plan], None],
+    begun: Callable[[], Sequence[Journal]],
 ) -> ChangeReport:
     """Do what ``plan`` says, after what was interrupted.
 
     ``again`` makes the plan anew when something was finished first: only what both plans have is moved.
-    ``begin`` may refuse the plan, before anybody is asked and again after that.
+    ``begin`` may refuse the plan, before anybody is asked and again after that. ``begun`` gives the changes
+    under way there.
 
     Raises:
         InvalidError: there is nothing to do, or it is refused or not permitted.
@@ -111,6 +118,7 @@ def perform(
         if written is not None and not written.turned:
             abandon(bucket, written)
         raise
+    _withdraw_beside(bucket, journal, begun())
     try:
         outcome = carry_out(bucket, journal, fresh=True, on_progress=ask.on_progress)
     except UnavailableError as error:
@@ -122,6 +130,20 @@ def perform(
     report.objects = len(outcome.moved)
     report.bytes = sum(move.size for move in outcome.moved)
     return report
+
+
+def _withdraw_beside(bucket: Bucket, journal: Journal, others: Sequence[Journal]) -> None:
+    """Two that have begun without knowing of each other: of their journals, each has written its own before
+    it looked, so that one at least sees the other, and withdraws before anything is copied."""
+    own = {key for move in journal.moves for key in (move.source, move.target) if key}
+    for other in others:
+        theirs = {key for move in other.moves for key in (move.source, move.target)}
+        if other.id != journal.id and own & theirs:
+            abandon(bucket, replace(journal, moves=()))
+            raise UnavailableError(
+                f"{other.command} {other.url} began at the same moment; this command changed nothing",
+                hint="run it again when that one has ended",
+            )
 
 
 def _report(plan: Plan, ask: Ask) -> ChangeReport:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bucketboard.errors import InvalidError
+from bucketboard.journal import Journal
 from bucketboard.runs.choice import Choice, choose, parent, refuse_live
 from bucketboard.runs.perform import Ask, Plan, perform, reached
 from bucketboard.runs.report import ChangeReport
@@ -139,4 +140,8 @@ def _remove(
 
     if command == "prune" and not latest.runs and not latest.interrupted:
         return ChangeReport(command, str(latest.url), dry_run=ask.dry_run)
-    return perform(bucket, plan(latest), ask, again=again, begin=begin)
+
+    def begun() -> Sequence[Journal]:
+        return choose(bucket, latest.url).interrupted
+
+    return perform(bucket, plan(latest), ask, again=again, begin=begin, begun=begun)

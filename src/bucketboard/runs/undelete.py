@@ -83,7 +83,14 @@ def undelete(
             )
 
     ask = Ask(dry_run, confirm, on_progress)
-    return perform(bucket, plan(False), ask, again=lambda: plan(True), begin=begin)
+    return perform(
+        bucket,
+        plan(False),
+        ask,
+        again=lambda: plan(True),
+        begin=begin,
+        begun=lambda: _look(bucket, asked)[1],
+    )
 
 
 def empty_trash(
