@@ -143,7 +143,7 @@ def test_the_next_command_there_ends_what_was_interrupted_and_says_so(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("server", ["seaweed", "moto"], indirect=True)
 def test_killed_at_a_hundred_moments_no_run_is_lost_halved_or_doubled(
     server: Server, runs: Runs, tmp_path: Path
