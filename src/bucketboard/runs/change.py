@@ -197,10 +197,14 @@ def _undone(
     moves: Iterable[Move], sources: dict[str, ObjectInfo], targets: dict[str, ObjectInfo]
 ) -> tuple[str, ...]:
     """The copies that may go when their moves are given up: what has no source any more is no copy."""
+
+    def is_ours(move: Move) -> bool:
+        # Without conditions a server may have copied what the source has become.
+        sizes = (move.size, sources[move.source].size)
+        return is_hidden(move.target) or targets[move.target].size in sizes
+
     return tuple(
-        move.target
-        for move in moves
-        if move.source in sources and move.target in targets and targets[move.target].size == move.size
+        move.target for move in moves if move.source in sources and move.target in targets and is_ours(move)
     )
 
 
