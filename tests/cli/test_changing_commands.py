@@ -81,12 +81,13 @@ def test_on_a_terminal_it_asks_with_names_counts_and_bytes(exp: str, bucket: tup
     status, printed = on_terminal("n\n", "rm", exp)
     assert status == 1
     assert "remove 2 runs (2 objects, 3,000 B), to s3://" in printed
-    assert "  a\r\n  b\r\n" in printed
+    assert f"  {exp}/a\r\n  {exp}/b\r\n" in printed
     assert "nothing was changed" in printed
     assert len(keys(bucket)) == 2
     status, printed = on_terminal("y\n", "rm", f"{exp}/a")
     assert (status, keys(bucket)[-1]) == (0, f"exp/b/{EVENTS}")
     assert "removed 1 run (1 object, 1,500 B), to s3://" in printed
+    assert f"bring back: bucketboard undelete {exp}/a 2" in printed
     assert not any(key.startswith("exp/a/") for key in keys(bucket))
 
 

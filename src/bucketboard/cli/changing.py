@@ -84,7 +84,7 @@ def change(
 
 def _confirm(planned: ChangeReport, doing: str) -> bool:
     for name in planned.runs[:_NAMED]:
-        print(f"  {_shown(name)}", file=sys.stderr)
+        print(f"  {_address(planned, name)}", file=sys.stderr)
     if len(planned.runs) > _NAMED:
         print(f"  and {len(planned.runs) - _NAMED:,} more", file=sys.stderr)
     for command in planned.resumed:
@@ -102,16 +102,22 @@ def _print(report: ChangeReport, doing: str, done: str) -> None:
         verb = "would be finished" if report.dry_run else "was finished"
         print(f"bucketboard: {_shown(command)} had been interrupted and {verb} first", file=sys.stderr)
     for name in report.runs:
-        print(f"{f'would {doing}' if report.dry_run else done}  {_shown(name)}")
+        print(f"{f'would {doing}' if report.dry_run else done}  {_address(report, name)}")
     for left in report.left:
         print(f"bucketboard: left {_shown(left.run)}: {left.reason}", file=sys.stderr)
     where = f", to {report.target}" if report.target else ""
     print(f"{f'would {doing}' if report.dry_run else done} {_count(report)}{where}", flush=True)
+    if report.command in ("rm", "prune") and report.id and report.target:
+        print(f"bring back: bucketboard undelete {_shown(report.url)} {report.id}", file=sys.stderr)
 
 
 def _count(report: ChangeReport) -> str:
     runs, objects = len(report.runs), report.objects
     return f"{runs:,} run{'s' * (runs != 1)} ({objects:,} object{'s' * (objects != 1)}, {size(report.bytes)})"
+
+
+def _address(report: ChangeReport, name: str) -> str:
+    return _shown(report.url if name == "." else f"{report.url}/{name}")
 
 
 def _shown(name: str) -> str:
