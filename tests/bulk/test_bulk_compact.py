@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from promised import Place, blob, framed
 
 import bucketboard
+from promised import Place, blob, framed
 
 
 @pytest.mark.slow
