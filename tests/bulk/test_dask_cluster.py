@@ -132,6 +132,25 @@ def test_a_killed_worker_of_a_cluster_costs_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_scheduler_that_is_lost_is_said(tmp_path: Path) -> None:
+    tasks = {str(number): (str(tmp_path), number) for number in range(4)}
+    with cluster(tmp_path, {}, workers=1) as address:
+        with distributed.Client(address, set_as_default=False) as client:
+            scheduler = client.run_on_scheduler(os.getpid)
+
+        def kill() -> None:
+            until(lambda: list(tmp_path.glob("pid-*")), "task")
+            os.kill(scheduler, signal.SIGKILL)
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        with pytest.raises(UnavailableError, match="was lost"):
+            fan_out(work.say_and_wait, tasks, cluster=address)
+        thread.join()
+        (tmp_path / "go").touch()
+
+
+@pytest.mark.slow
 def test_an_export_survives_a_killed_worker(filled: str, tmp_path: Path, server: Server) -> None:
     assert bucketboard.export(filled, tmp_path / "one").complete
     out = tmp_path / "cluster"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import re
@@ -66,7 +67,7 @@ def _connected(distributed: Any, address: str) -> Iterator[Any]:
         # Dask tries again and again where nobody listens.
         socket.create_connection((parts[1] or parts[2], int(parts[3])), _CONNECT_TIMEOUT).close()
         client = distributed.Client(address, timeout=_CONNECT_TIMEOUT, set_as_default=False)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, asyncio.TimeoutError) as error:
         raise UnavailableError(
             f"the Dask scheduler at {address} does not answer",
             hint="look whether it runs and can be reached from here",
@@ -74,7 +75,7 @@ def _connected(distributed: Any, address: str) -> Iterator[Any]:
     with client:
         try:
             client.wait_for_workers(1, timeout=_WORKERS_TIMEOUT)
-        except TimeoutError as error:
+        except asyncio.TimeoutError as error:
             raise UnavailableError(f"the Dask cluster at {address} has no workers") from error
         yield client
 
