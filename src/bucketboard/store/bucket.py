@@ -197,11 +197,18 @@ class Bucket:
         """DeleteObject."""
         self._call("DeleteObject", key)
 
-    def delete_many(self, keys: Sequence[str]) -> Sequence[tuple[str, str]]:
-        """DeleteObjects, a thousand at a time; gives the keys that were refused, and why."""
+    def delete_many(
+        self, keys: Sequence[str], etags: Mapping[str, str] | None = None
+    ) -> Sequence[tuple[str, str]]:
+        """DeleteObjects, a thousand at a time; gives the keys that were refused, and why.
+
+        With ``etags`` only those that still have theirs, where the server knows this condition: AWS does.
+        """
         refused = []
         for start in range(0, len(keys), _DELETE_AT_ONCE):
             entries = [{"Key": key} for key in keys[start : start + _DELETE_AT_ONCE]]
+            if etags is not None:
+                entries = [{**entry, "ETag": etags[entry["Key"]]} for entry in entries]
             answer = self._call("DeleteObjects", "", Delete={"Objects": entries, "Quiet": True})
             refused += [
                 (str(entry.get("Key")), f"{entry.get('Code')} ({entry.get('Message')})")
@@ -303,6 +310,22 @@ class Bucket:
         """GetBucketVersioning: "Enabled", "Suspended" or ""."""
         return str(self._call("GetBucketVersioning", "").get("Status", ""))
 
+    def tags(self, key: str) -> dict[str, str]:
+        """GetObjectTagging."""
+        answer = self._call("GetObjectTagging", key)
+        return {str(entry["Key"]): str(entry["Value"]) for entry in answer.get("TagSet", ())}
+
+    def put_tags(self, key: str, tags: Mapping[str, str]) -> None:
+        """PutObjectTagging: the object has these tags and no others; its bytes and times stay."""
+        entries = [{"Key": name, "Value": value} for name, value in tags.items()]
+        self._call("PutObjectTagging", key, Tagging={"TagSet": entries})
+
+    def encryption(self, key: str) -> str:
+        """HeadObject: how the object is encrypted, with the key's name where it has one; "" if not."""
+        answer = self._call("HeadObject", key)
+        kind, name = answer.get("ServerSideEncryption", ""), answer.get("SSEKMSKeyId", "")
+        return f"{kind} {name}".strip()
+
     def _write_params(self, content: Content) -> dict[str, Any]:
         settings = self.settings
         params: dict[str, Any] = {"ContentType": content.content_type, "Metadata": dict(content.metadata)}
@@ -355,6 +378,9 @@ class Bucket:
 
 _METHODS = {
     "PutObject": "put_object",
+    "CopyObject": "copy_object",
+    "RestoreObject": "restore_object",
+    "GetObjectTagging": "get_object_tagging",
     "HeadObject": "head_object",
     "GetObject": "get_object",
     "ListObjectsV2": "list_objects_v2",
@@ -366,6 +392,7 @@ _METHODS = {
     "CompleteMultipartUpload": "complete_multipart_upload",
     "AbortMultipartUpload": "abort_multipart_upload",
     "ListMultipartUploads": "list_multipart_uploads",
+    "PutObjectTagging": "put_object_tagging",
     "GetBucketVersioning": "get_bucket_versioning",
 }
 
