@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-slow frameworks browser check bench bench-sync bench-pull bench-view bench-scan fuzz clean
+.PHONY: demo test test-slow frameworks browser check bench bench-sync bench-pull bench-view bench-scan bench-export bench-bulk fuzz clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/bucketboard demo $(ARGS)
@@ -18,7 +18,7 @@ test-slow: $(VENV)/test.stamp
 # What TensorFlow and Keras write, and our viewer beside an installed TensorFlow, in an environment of its own.
 frameworks: $(VENV)/test.stamp $(VENV)-frameworks/stamp
 	BUCKETBOARD_TENSORFLOW_PYTHON=$(CURDIR)/$(VENV)-frameworks/bin/python \
-		$(BIN)/python -m pytest -n $(JOBS) -m frameworks tests/equality tests/logdir $(ARGS)
+		$(BIN)/python -m pytest -n $(JOBS) -m frameworks tests/equality tests/logdir tests/runs $(ARGS)
 
 # A real browser: Debian's, taken as it is or installed when we are root. Pictures are left in build/browser.
 browser: $(VENV)/test.stamp
@@ -48,6 +48,12 @@ bench-view: $(VENV)/test.stamp
 
 bench-scan: $(VENV)/test.stamp
 	$(BIN)/python bench/scan.py $(ARGS)
+
+bench-export: $(VENV)/test.stamp
+	$(BIN)/python bench/export.py $(ARGS)
+
+bench-bulk: $(VENV)/test.stamp
+	$(BIN)/python bench/bulk.py $(ARGS)
 
 # The native scan of event files with sanitizers, for SECONDS; with clang by libFuzzer.
 SECONDS ?= 300

@@ -21,10 +21,12 @@ import work
 
 import bucketboard
 from bucketboard.bulk.engine import Outcome, fan_out
+from bucketboard.bulk.verify import verify_runs
 from bucketboard.cli.main import main
 from bucketboard.errors import InvalidError, UnavailableError
 from bucketboard.events.event import ScalarEncoder, file_version_event
 from bucketboard.events.record import frame
+from bucketboard.runs.verify import verify
 from bucketboard.testing import Server
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
@@ -108,6 +110,9 @@ def test_a_cluster_gives_the_same_bytes_as_one_process(
         assert f"exported {RUNS} runs" in capsys.readouterr().out
         assert main(["export", filled, str(out), "--cluster", address]) == 0
         assert f"exported 0 runs, {RUNS} unchanged" in capsys.readouterr().out
+        assert main(["verify", filled, "--cluster", address]) == 0
+        assert f"{RUNS:,} runs" in capsys.readouterr().out
+        assert verify_runs(filled, cluster=address).runs == verify(filled).runs
     assert len(tables(tmp_path / "one")) == RUNS
     assert tables(tmp_path / "one") == tables(tmp_path / "processes") == tables(out)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import re
 import socket
 import uuid
@@ -37,7 +38,7 @@ def on_cluster(
         UnavailableError: the scheduler does not answer, has no workers, or is lost.
     """
     distributed = extra("distributed", "bucketboard[dask]")
-    with _connected(distributed, address) as client:
+    with _quiet(), _connected(distributed, address) as client:
         ahead = max(_AHEAD, _PER_THREAD * sum(client.nthreads().values()))
         name_of: dict[str, str] = {}
         label = f"bucketboard-{uuid.uuid4().hex}"
@@ -54,6 +55,18 @@ def on_cluster(
             future.release()
             for following in itertools.islice(waiting, 1):
                 ended.add(following)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What is wrong is said in a sentence, not in Dask's tracebacks."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextlib.contextmanager
