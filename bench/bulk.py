@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +21,11 @@ from distributed import LocalCluster
 import bucketboard
 from bucketboard.events.event import ScalarEncoder, file_version_event
 from bucketboard.events.record import frame
+from bucketboard.runs.export import RunExport
+from bucketboard.runs.location import Location
+from bucketboard.runs.scan import KINDS, event_files
+from bucketboard.store.bucket import ObjectInfo
+from bucketboard.store.settings import Settings
 from bucketboard.testing import FaultProxy, seaweedfs
 
 NAME = "events.out.tfevents.1.host.1.0"
@@ -34,6 +40,23 @@ def event_file(tags: int, steps: int) -> bytes:
         for tag in range(tags)
     ]
     return frame(file_version_event(1e9)) + b"".join(records)
+
+
+def memory(runs: int) -> float:
+    """Bytes for each run that whoever hands the work out needs: the listing and the tasks."""
+    location = Location("s3://bench/exp", Settings())
+    tracemalloc.start()
+    paths = (f"sweep/run{run:07}/{NAME}" for run in range(runs))
+    listed = {path: ObjectInfo(path, 1_000_000, f'"{number:032x}"') for number, path in enumerate(paths)}
+    tasks = [
+        RunExport(
+            location, run, ((path, listed[path].size, listed[path].etag),), "out", "parquet", KINDS, None
+        )
+        for run, [path] in event_files(listed).items()
+    ]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / len(tasks)
 
 
 def main() -> None:
@@ -71,6 +94,7 @@ def main() -> None:
             told = ", ".join(f"{count / options.runs:.3f} {name}" for name, count in counts.requests.items())
             print(f"each of {options.runs} runs of {len(body):,} bytes: {told}")
             print(f"{counts.total.bytes_received / options.runs:,.0f} bytes received for each")
+        print(f"{memory(20_000):,.0f} bytes of memory for each, where the work is handed out")
         with cluster(1) as one, cluster(options.workers) as many:
             ways = {
                 "one process, threads": {"workers": 1},
@@ -94,7 +118,7 @@ def main() -> None:
 
 def cluster(workers: int) -> LocalCluster:
     """Workers in processes of their own, of one thread each."""
-    return LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, processes=True)
+    return LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0", processes=True)
 
 
 if __name__ == "__main__":
