@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-slow conformance frameworks browser check bench bench-sync bench-pull bench-view bench-ls bench-scan fuzz clean extras
+.PHONY: demo test test-slow conformance frameworks browser check bench bench-sync bench-pull bench-view bench-ls bench-scan fuzz clean extras bench-export bench-bulk
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/bucketboard demo $(ARGS)
@@ -23,7 +23,7 @@ conformance: $(VENV)/test.stamp
 frameworks: $(VENV)/test.stamp $(VENV)-frameworks/stamp
 	$(VENV)-frameworks/bin/python -m pytest -n $(JOBS) tests/frameworks $(ARGS)
 	BUCKETBOARD_TENSORFLOW_PYTHON=$(CURDIR)/$(VENV)-frameworks/bin/python \
-		$(BIN)/python -m pytest -n $(JOBS) -m frameworks tests/equality tests/logdir $(ARGS)
+		$(BIN)/python -m pytest -n $(JOBS) -m frameworks tests/equality tests/logdir tests/runs $(ARGS)
 
 # Each extra alone in a fresh environment: that it installs and works.
 extras: $(VENV)/test.stamp
@@ -60,6 +60,12 @@ bench-ls: $(VENV)/test.stamp
 
 bench-scan: $(VENV)/test.stamp
 	$(BIN)/python bench/scan.py $(ARGS)
+
+bench-export: $(VENV)/test.stamp
+	$(BIN)/python bench/export.py $(ARGS)
+
+bench-bulk: $(VENV)/test.stamp
+	$(BIN)/python bench/bulk.py $(ARGS)
 
 # All that is read from outside, for SECONDS altogether: the native scan with sanitizers, the rest by coverage.
 SECONDS ?= 300
