@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-slow conformance frameworks browser check bench bench-sync bench-pull bench-view bench-scan fuzz clean
+.PHONY: demo test test-slow conformance frameworks browser check bench bench-sync bench-pull bench-view bench-scan fuzz clean extras
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/bucketboard demo $(ARGS)
@@ -19,10 +19,15 @@ test-slow: $(VENV)/test.stamp
 conformance: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n $(JOBS) -m conformance tests/conformance $(ARGS)
 
-# What TensorFlow and Keras write, and our viewer beside an installed TensorFlow, in an environment of its own.
+# What the frameworks write, in an environment of its own, and our viewer beside an installed TensorFlow.
 frameworks: $(VENV)/test.stamp $(VENV)-frameworks/stamp
+	$(VENV)-frameworks/bin/python -m pytest -n $(JOBS) tests/frameworks $(ARGS)
 	BUCKETBOARD_TENSORFLOW_PYTHON=$(CURDIR)/$(VENV)-frameworks/bin/python \
 		$(BIN)/python -m pytest -n $(JOBS) -m frameworks tests/equality tests/logdir $(ARGS)
+
+# Each extra alone in a fresh environment: that it installs and works.
+extras: $(VENV)/test.stamp
+	$(BIN)/python tests/extras.py $(ARGS)
 
 # A real browser: Debian's, taken as it is or installed when we are root. Pictures are left in build/browser.
 browser: $(VENV)/test.stamp
@@ -83,8 +88,9 @@ $(VENV)/fuzz.stamp: $(VENV)/test.stamp
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	@touch $@
 
-$(VENV)-frameworks/stamp: pyproject.toml | $(BIN)/python
-	@echo "installing TensorFlow into $(VENV)-frameworks (once, 2 GB) ..."
+$(VENV)-frameworks/stamp: pyproject.toml tests/frameworks/requirements.txt | $(BIN)/python
+	@echo "installing the frameworks into $(VENV)-frameworks (once, 5 GB) ..."
 	@$(PYTHON) -m venv $(VENV)-frameworks
-	@$(VENV)-frameworks/bin/python -m pip install --quiet --disable-pip-version-check tensorflow-cpu tensorboard-plugin-profile --editable .
+	@$(VENV)-frameworks/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement tests/frameworks/requirements.txt --editable .
 	@touch $@

@@ -15,7 +15,8 @@ from bucketboard.index.objects import Objects
 __all__ = ["FORMAT", "MANIFEST", "Manifest", "Piece", "Segment", "Unreadable", "read_manifest"]
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
+"""Of format 1 are segments that say nothing of runs; they are read and added to."""
 _NAME = re.compile(r"(?:scalars|runs)/[\w-]{1,200}\.parquet")
 """Of a piece: what a manifest names is read, so that it may name nothing else."""
 

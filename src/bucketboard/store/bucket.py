@@ -7,16 +7,17 @@ import contextlib
 import datetime
 import threading
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from bucketboard.errors import BucketboardError, InvalidError, Reason, UnavailableError
-from bucketboard.store.client import is_aws, new_session, s3_client
+from bucketboard.store.client import forget, is_aws, new_session, s3_client
 from bucketboard.store.settings import Settings
 
 __all__ = ["Bucket", "Content", "Listing", "Meter", "ObjectInfo", "Part", "check_match"]
 
+_T = TypeVar("_T")
 _CHUNK = 1 << 20
 
 
@@ -219,16 +220,21 @@ class Bucket:
         """DeleteObject; with ``version_id`` of that version for good."""
         self._call("DeleteObject", key, **({} if version_id is None else {"VersionId": version_id}))
 
-    def delete_many(self, keys: Sequence[str]) -> Sequence[tuple[str, str]]:
+    def delete_many(
+        self, keys: Sequence[str], etags: Mapping[str, str] | None = None
+    ) -> Sequence[tuple[str, str]]:
         """DeleteObjects, a thousand at a time; gives the keys that were refused, and why.
 
-        Where the server does not take that (some want an MD5 that is sent no more, some know it not at all),
+        With ``etags`` only those that still have theirs, where the server knows this condition: AWS does.
+        Where the server does not take DeleteObjects (some want an MD5 that is sent no more, some know it not),
         one DeleteObject for each.
         """
         refused: list[tuple[str, str]] = []
         for start in range(0, len(keys), _DELETE_AT_ONCE):
             some = keys[start : start + _DELETE_AT_ONCE]
             entries = [{"Key": key} for key in some]
+            if etags is not None:
+                entries = [{**entry, "ETag": etags[entry["Key"]]} for entry in entries]
             try:
                 answer = self._call("DeleteObjects", "", Delete={"Objects": entries, "Quiet": True})
             except InvalidError as error:
@@ -337,6 +343,22 @@ class Bucket:
         """GetBucketVersioning: "Enabled", "Suspended" or ""."""
         return str(self._call("GetBucketVersioning", "").get("Status", ""))
 
+    def tags(self, key: str) -> dict[str, str]:
+        """GetObjectTagging."""
+        answer = self._call("GetObjectTagging", key)
+        return {str(entry["Key"]): str(entry["Value"]) for entry in answer.get("TagSet", ())}
+
+    def put_tags(self, key: str, tags: Mapping[str, str]) -> None:
+        """PutObjectTagging: the object has these tags and no others; its bytes and times stay."""
+        entries = [{"Key": name, "Value": value} for name, value in tags.items()]
+        self._call("PutObjectTagging", key, Tagging={"TagSet": entries})
+
+    def encryption(self, key: str) -> str:
+        """HeadObject: how the object is encrypted, with the key's name where it has one; "" if not."""
+        answer = self._call("HeadObject", key)
+        kind, name = answer.get("ServerSideEncryption", ""), answer.get("SSEKMSKeyId", "")
+        return f"{kind} {name}".strip()
+
     def ask(self, operation: str) -> Mapping[str, Any]:
         """A question about the bucket itself, such as "GetBucketEncryption"; the answer as boto3 gives it."""
         return self._call(operation, "")
@@ -370,34 +392,70 @@ class Bucket:
         return params
 
     def _call(self, operation: str, key: str, **params: Any) -> dict[str, Any]:
-        try:
+        if key:
+            params["Key"] = key
+
+        def call() -> dict[str, Any]:
             method = getattr(s3_client(self.settings, attempts=self._attempts), _METHODS[operation])
-            if key:
-                params["Key"] = key
             self.meter.count(len(params.get("Body", b"")))
             answer: dict[str, Any] = method(**self._common(operation), **params)
-        except Exception as error:
-            raise self._translate(error, operation, key) from error
-        return answer
+            return answer
+
+        return self._attempt(call, operation, key)
 
     def _pages(self, operation: str, **params: Any) -> Iterator[dict[str, Any]]:
-        try:
+        def begin() -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
             client = s3_client(self.settings, attempts=self._attempts)
-            pages = client.get_paginator(_METHODS[operation]).paginate(**self._common(operation), **params)
+            paginator = client.get_paginator(_METHODS[operation])
+            pages = iter(paginator.paginate(**self._common(operation), **params))
+            self.meter.count()
+            return next(pages), pages
+
+        page, pages = self._attempt(begin, operation, params["Prefix"])
+        yield page
+        try:
             for page in pages:
                 self.meter.count()
                 yield page
         except Exception as error:
             raise self._translate(error, operation, params["Prefix"]) from error
 
+    def _attempt(self, request: Callable[[], _T], operation: str, key: str) -> _T:
+        """Make a request; once more with credentials read anew, for a reader whose old ones have ended."""
+        try:
+            return request()
+        except Exception as error:
+            translated = self._translate(error, operation, key)
+            if self._attempts == 1 or not self._can_renew(translated):
+                raise translated from error
+        try:
+            return request()
+        except Exception as error:
+            raise self._translate(error, operation, key) from error
+
+    def _can_renew(self, error: BucketboardError) -> bool:
+        """Whether the request may succeed with credentials that are read anew."""
+        return isinstance(error, UnavailableError) and error.reason is Reason.IDENTITY
+
     def _translate(self, error: Exception, operation: str, key: str) -> BucketboardError:
         from bucketboard.store.translate import translate
 
-        return translate(error, operation, self.name, key)
+        translated = translate(error, operation, self.name, key)
+        if translated.reason is Reason.IDENTITY:
+            self._renew()
+        return translated
+
+    def _renew(self) -> None:
+        """The credentials were refused: read them again before the next request."""
+        with contextlib.suppress(InvalidError):  # an endpoint that is none: there is no client either
+            forget(self.settings)
 
 
 _METHODS = {
     "PutObject": "put_object",
+    "CopyObject": "copy_object",
+    "RestoreObject": "restore_object",
+    "GetObjectTagging": "get_object_tagging",
     "HeadObject": "head_object",
     "GetObject": "get_object",
     "ListObjectsV2": "list_objects_v2",
@@ -409,6 +467,7 @@ _METHODS = {
     "CompleteMultipartUpload": "complete_multipart_upload",
     "AbortMultipartUpload": "abort_multipart_upload",
     "ListMultipartUploads": "list_multipart_uploads",
+    "PutObjectTagging": "put_object_tagging",
     "GetBucketVersioning": "get_bucket_versioning",
     "HeadBucket": "head_bucket",
     "GetBucketLocation": "get_bucket_location",

@@ -234,7 +234,17 @@ class FastBucket(Bucket):
             if raised.reason is Reason.UNSUPPORTED and answer is None:
                 self._plain_ranges = self._plain_ranges or "non-partial" in str(error)
                 return slow()
+            if raised.reason is Reason.IDENTITY:
+                self._renew()
+                if self._attempts > 1 and self._can_renew(raised):
+                    return slow()
             raise raised from error
+
+    def _renew(self) -> None:
+        super()._renew()
+        with self._lock:
+            if not self._plain:
+                self._store = None
 
     def _url(self) -> str:
         with contextlib.suppress(BucketboardError):
