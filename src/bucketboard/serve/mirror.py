@@ -88,8 +88,8 @@ class Mirror:
             for path in shelf.configurations:
                 if self._is_old(mount, path):
                     text, info = mount.source.get(path)
-                    text, names = _safe(text, parent(path))
-                    for named in names:
+                    text, wanted = _safe(text, parent(path))
+                    for named in wanted:
                         self._fetch(mount, named)
                     # Last, because the projector wants all that a configuration names.
                     self._write(self._place(mount, path), text, info.etag)
