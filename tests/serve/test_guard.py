@@ -127,6 +127,71 @@ def test_headers_of_every_answer(store: Store, show: Show) -> None:
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://127.0.0.1:{port}"}, 200),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:1"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://127.0.0.1:{port}.evil.example"}, 403),
+        ({"Origin": "https://boards.example.org"}, 200),
+        ({"Origin": "https://proxy.example", "X-Forwarded-Host": "proxy.example"}, 200),
+        ({"Origin": "https://other.example", "X-Forwarded-Host": "proxy.example"}, 403),
+        ({"Origin": "https://proxy.example", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, 403),
+    ],
+)
+def test_pages_of_other_sites_can_t_ask(
+    store: Store, show: Show, headers: dict[str, str], status: int
+) -> None:
+    page = show(allowed_hosts=["boards.example.org"])
+    given = {name.replace("-", "_"): value.format(port=page.server.port) for name, value in headers.items()}
+    for method in ("GET", "POST"):
+        answer = Answer(page, "/data/logdir", method, **given)
+        assert answer.status in ({status} if method == "GET" or status == 403 else {200, 405})
+
+
+def test_a_query_of_any_bytes_is_answered(store: Store, show: Show) -> None:
+    page = show()
+    assert Answer(page, "/data/plugin/scalars/scalars?tag=%b5&run=%ff").status < 500
+    with socket.create_connection(("127.0.0.1", page.server.port), 30) as connection:
+        connection.sendall(b"GET /data/runs?\xb5 HTTP/1.0\r\n\r\n")
+        assert connection.makefile("rb").readline().split()[1] in (b"200", b"400")
+
+
+def test_no_path_leads_out(store: Store, show: Show) -> None:
+    """Neither in the path, nor as the name of a plugin's page, a run or an embedding."""
+    config = """
+        embeddings { tensor_name: "absolute" tensor_path: "t.tsv" metadata_path: "/etc/passwd" }
+        embeddings { tensor_name: "above" tensor_path: "t.tsv" metadata_path: "../../../../../etc/passwd" }
+        embeddings { tensor_name: "home" tensor_path: "t.tsv" bookmarks_path: "~root/.bashrc" }
+        embeddings { tensor_name: "sprite" tensor_path: "t.tsv" sprite { image_path: "/etc/passwd" } }
+        embeddings { tensor_name: "tensor" tensor_path: "/etc/passwd" }
+        embeddings { tensor_name: "good" tensor_path: "t.tsv" metadata_path: "m.tsv" }
+    """
+    store.put("run", event_file(1.0))
+    for name, body in (("projector_config.pbtxt", config), ("t.tsv", "1\t2\n3\t4\n"), ("m.tsv", "a\nb\n")):
+        store.client.put_object(Bucket=store.bucket, Key=f"exp/run/{name}", Body=body.encode())
+    page = show()
+    eventually(page.runs, ["run"])
+    projector = "/data/plugin/projector/"
+    eventually(lambda: Answer(page, f"{projector}metadata?run=run&name=good").text, "a\nb\n")
+    paths = [
+        *("/../../../../etc/passwd", "/..%2f..%2f..%2fetc/passwd", "/data/../../etc/passwd", "//etc/passwd"),
+        *("/data/plugin_entry.html?name=../../../etc/passwd", "/data/plugin/projector/../../../etc/passwd"),
+        *("/data/plugin/%2e%2e/%2e%2e/etc/passwd", "/index.html/../../etc/passwd", "/%00"),
+        *(f"{projector}info?run=../../../../etc", f"{projector}metadata?run=../..&name=good"),
+        *(
+            f"{projector}{what}?run=run&name={name}"
+            for what in ("metadata", "bookmarks", "sprite_image", "tensor")
+            for name in ("absolute", "above", "home", "sprite", "tensor")
+        ),
+    ]
+    for path in paths:
+        assert "root:" not in Answer(page, path).text, path
+
+
 def test_on_this_machine_alone_no_token_is_needed(store: Store, show: Show) -> None:
     page = show()
     assert page.server.token is None

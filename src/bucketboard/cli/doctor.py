@@ -46,7 +46,7 @@ def add_parser(commands: Any) -> None:
         "--policy",
         metavar="COMMANDS",
         help="print the IAM policy that these commands need: writer, write-only, run, sync, sync-delete, "
-        "recover, serve, pull, index, doctor",
+        "recover, serve, pull, verify, verify-repair, compact, index, doctor",
     )
     add_settings(parser)
     parser.set_defaults(run=run)

@@ -112,6 +112,8 @@ def _read(
         taken = scanner.offset - offset
         tail = (tail + bytes(fresh[max(taken - _TAIL, 0) : taken]))[-_TAIL:]
         looked = offset + len(fresh)
+        if len(fresh) and scanner.wanted and scanner.offset + scanner.wanted > size:
+            looked = size  # a record that goes on past the end is not there yet, or its length is a lie
         if looked >= size or not len(fresh):
             break
     count = sum(columns.events for columns in found)

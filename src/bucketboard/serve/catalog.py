@@ -226,6 +226,12 @@ class _Load:
             if not isinstance(error, CorruptDataError) and file.path != self.paths[-1]:
                 self.run.behind.add(file.path)
             self._unread = self._unread or isinstance(error, UnavailableError)
+        except Exception as error:
+            # Of no kind that is foreseen, such as want of memory: said, and the run is read anew later.
+            reason = f"{file.path} can't be read now: {type(error).__name__} {error}"
+            _failed(file, UnavailableError(reason.strip()), self.mount.files[file.path].etag)
+            self.run.behind.add(file.path)
+            self._unread = True
         else:
             file.trouble, file.failures, file.wait = None, 0, 0
         finally:

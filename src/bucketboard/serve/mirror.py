@@ -7,7 +7,7 @@ import os
 import posixpath
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from bucketboard.errors import BucketboardError
@@ -88,7 +88,8 @@ class Mirror:
             for path in shelf.configurations:
                 if self._is_old(mount, path):
                     text, info = mount.source.get(path)
-                    for named in _named(text.decode(errors="replace"), parent(path)):
+                    text, wanted = _safe(text, parent(path))
+                    for named in wanted:
                         self._fetch(mount, named)
                     # Last, because the projector wants all that a configuration names.
                     self._write(self._place(mount, path), text, info.etag)
@@ -144,17 +145,29 @@ def _attempt(directory: Path) -> None:
         _log.warning("%s can't be mirrored: %s", directory, error)
 
 
-def _named(text: str, directory: str) -> Iterator[str]:
-    """The files that a projector's configuration names, as paths below the mount."""
+def _safe(text: bytes, directory: str) -> tuple[bytes, list[str]]:
+    """A projector's configuration without names that lead out of the mount, and those it has, as paths.
+
+    Older releases of TensorBoard read whatever file of this machine a configuration names.
+    """
     from google.protobuf import text_format
     from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
     try:
-        config = text_format.Parse(text, ProjectorConfig())
+        config = text_format.Parse(text.decode(errors="replace"), ProjectorConfig())
     except text_format.ParseError:
-        return
+        return text, []
+    paths, refused = [], False
     for one in config.embeddings:
-        for name in (one.tensor_path, one.metadata_path, one.bookmarks_path, one.sprite.image_path):
+        fields = ((one, "tensor_path"), (one, "metadata_path"), (one, "bookmarks_path"))
+        for message, field in (*fields, (one.sprite, "image_path")):
+            name = getattr(message, field)
             path = posixpath.normpath(posixpath.join(directory, name))
-            if name and is_shown(path):
-                yield path
+            if not name:
+                continue
+            if is_shown(path) and not name.startswith(("/", "~")):
+                paths.append(path)
+            else:
+                message.ClearField(field)
+                refused = True
+    return text_format.MessageToString(config).encode() if refused else text, paths

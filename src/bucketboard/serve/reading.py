@@ -73,7 +73,8 @@ def read_file(run: Run, file: EventFile, listed: ObjectInfo, order: InOrder) -> 
         # Objects of ours say in their headers which log they are; others are recognised by bytes read again.
         unsure = not checked and file.log_id is None
         again = len(file.tail) if unsure or size <= offset else 0
-        wanted = max(CHUNK, file.scanner.wanted)
+        # A record that goes on past the end is not there yet, or its length is a lie: it is not fetched.
+        wanted = _TAIL if offset + file.scanner.wanted > size else max(CHUNK, file.scanner.wanted)
         stop = None if size - offset <= wanted else offset + wanted
         data, info = run.source.get(file.path, offset - again, stop)
         if checked and file.looked and info.etag != file.etag:
@@ -93,6 +94,8 @@ def read_file(run: Run, file: EventFile, listed: ObjectInfo, order: InOrder) -> 
             file.tail = (file.tail + data[again : again + taken])[-_TAIL:]
         file.etag = info.etag
         file.looked = offset + len(data) - again
+        if len(data) > again and file.scanner.wanted and file.scanner.offset + file.scanner.wanted > size:
+            file.looked = size
         if file.looked >= size or len(data) <= again:
             break
     if file.scanner.damage:

@@ -226,8 +226,8 @@ class Bucket:
         """DeleteObjects, a thousand at a time; gives the keys that were refused, and why.
 
         With ``etags`` only those that still have theirs, where the server knows this condition: AWS does.
-        Where the server does not take DeleteObjects (some want an MD5 that is sent no more, some know it not),
-        one DeleteObject for each.
+        Where the server does not take DeleteObjects (some want an MD5 that is sent no more, some do not know
+        it), one DeleteObject for each, without that condition.
         """
         refused: list[tuple[str, str]] = []
         for start in range(0, len(keys), _DELETE_AT_ONCE):

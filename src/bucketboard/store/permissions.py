@@ -30,6 +30,7 @@ class Needs:
 _READ, _WRITE, _LIST = "s3:GetObject", "s3:PutObject", "s3:ListBucket"
 _DELETE, _ABORT, _UPLOADS = "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListBucketMultipartUploads"
 _ENCRYPT, _DECRYPT = "kms:GenerateDataKey", "kms:Decrypt"
+_GET_TAGS, _PUT_TAGS = "s3:GetObjectTagging", "s3:PutObjectTagging"
 _CONFIGURATION = (
     *("s3:GetBucketLocation", "s3:GetBucketVersioning", "s3:GetEncryptionConfiguration"),
     *("s3:GetLifecycleConfiguration", "s3:GetReplicationConfiguration", "s3:GetBucketNotification"),
@@ -37,6 +38,7 @@ _CONFIGURATION = (
 )
 _WRITER = Needs((_WRITE, _READ, _ABORT), (), (_LIST, _UPLOADS), (_ENCRYPT, _DECRYPT))
 _READER = Needs((_READ,), (), (_LIST,), (_DECRYPT,))
+_CHANGER = Needs((_READ, _WRITE, _DELETE, _GET_TAGS, _PUT_TAGS, _ABORT), (), (_LIST,), (_ENCRYPT, _DECRYPT))
 
 NEEDS: Mapping[str, Needs] = {
     "writer": _WRITER,
@@ -47,6 +49,9 @@ NEEDS: Mapping[str, Needs] = {
     "recover": _WRITER,
     "serve": _READER,
     "pull": _READER,
+    "verify": _READER,
+    "verify-repair": _CHANGER,
+    "compact": _CHANGER,
     "index": Needs((_READ,), (_WRITE, _DELETE), (_LIST,), (_ENCRYPT, _DECRYPT)),
     "doctor": Needs(
         _WRITER.objects, (_DELETE, "s3:DeleteObjectVersion"), (*_WRITER.bucket, *_CONFIGURATION), _WRITER.key
