@@ -153,7 +153,7 @@ for writer in (SummaryWriter, bucketboard.torch.SummaryWriter, bucketboard.tenso
 def test_a_killed_training_loses_nothing_it_flushed(new_place: Callable[..., Place]) -> None:
     place = new_place("moto")
     code = f"""
-import os, signal, bucketboard
+import os, signal, time, bucketboard
 bucketboard.install()
 from torch.utils.tensorboard import SummaryWriter
 import tensorboardX
@@ -165,6 +165,7 @@ from bucketboard.integrations.written import WRITTEN
 [events] = WRITTEN._open["{place.url}/tbx"]
 while events.position.logged.events < 100:
     two.flush()  # tensorboardX's does not wait for its own queue
+    time.sleep(0.01)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     place.proxy.down()
