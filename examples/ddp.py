@@ -38,4 +38,6 @@ def train(rank: int, target: str, every_rank: bool, meeting: str) -> None:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as directory:
         meeting = os.path.join(directory, "meeting")
-        torch.multiprocessing.spawn(train, (sys.argv[1], "--all" in sys.argv, meeting), nprocs=RANKS)
+        torch.multiprocessing.start_processes(
+            train, (sys.argv[1], "--all" in sys.argv, meeting), nprocs=RANKS, start_method="fork"
+        )

@@ -12,6 +12,7 @@ import bucketboard
 from bucketboard.testing import Fault, FaultKind
 from promised import Place
 
+pytestmark = pytest.mark.timeout(600)
 RUNNING = Path(__file__).with_name("running.py")
 CASES = {
     "torch as it is, beside TensorFlow": ("pytorch",),
@@ -43,7 +44,9 @@ def logged_locally(
         if (example, every_rank) not in made:
             directory = tmp_path_factory.mktemp(example)
             more = ["--all"] if every_rank else []
-            done = place.run(RUNNING, example, directory, "--without-tensorflow", *more, cwd=directory.parent)
+            done = place.run(
+                RUNNING, example, directory, "--without-tensorflow", *more, cwd=directory.parent, timeout=290
+            )
             assert done.returncode == 0, done.stderr
             made[example, every_rank] = logged.of_directory(directory)
             assert made[example, every_rank]
@@ -60,7 +63,7 @@ def test_the_bucket_gets_what_a_directory_gets(
     tmp_path: Path,
 ) -> None:
     place = new_place()
-    done = place.run(RUNNING, *case[:1], place.url, *case[1:], cwd=tmp_path)
+    done = place.run(RUNNING, *case[:1], place.url, *case[1:], cwd=tmp_path, timeout=290)
     assert done.returncode == 0, done.stderr
     assert "bucketboard" not in done.stderr.replace("bucketboard-example", "")
     assert logged.of_bucket(place, "exp/run") == logged_locally(place, case)
@@ -75,7 +78,7 @@ def test_training_ends_well_though_s3_refuses_everything(
     place = new_place("moto")
     place.proxy.inject(Fault(FaultKind.STATUS, status=403, code="AccessDenied"))
     checkpoints = ["--without-checkpoints"] if case[0] == "lightning_logger" else []
-    done = place.run(RUNNING, *case[:1], place.url, *case[1:], *checkpoints, cwd=tmp_path)
+    done = place.run(RUNNING, *case[:1], place.url, *case[1:], *checkpoints, cwd=tmp_path, timeout=290)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert place.keys() == []
@@ -93,7 +96,7 @@ def test_stock_tensorboard_reads_a_pulled_copy(new_place: Callable[..., Place], 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     place = new_place()
-    done = place.run(RUNNING, "pytorch", place.url, "--without-tensorflow", cwd=tmp_path)
+    done = place.run(RUNNING, "pytorch", place.url, "--without-tensorflow", cwd=tmp_path, timeout=290)
     assert done.returncode == 0, done.stderr
     bucketboard.pull(place.url, tmp_path / "pulled", endpoint_url=place.proxy.url)
     accumulator = EventAccumulator(str(tmp_path / "pulled"), size_guidance={"histograms": 0}).Reload()
