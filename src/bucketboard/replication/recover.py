@@ -144,7 +144,11 @@ class _DeadWriter:
             self._new_file, roll_size=options.roll_size, limit=limit, report=self._errors.append, files=files
         )
         target = Target(
-            Bucket(header.bucket, self._settings), header.prefix, header.suffix, dict(header.metadata)
+            Bucket(header.bucket, self._settings),
+            header.prefix,
+            header.suffix,
+            dict(header.metadata),
+            lambda: header.gathered,
         )
         sent = {storage.header.log_id: storage.header.sent for storage in self._storages}
         uploader = Uploader(log, target, options, self._errors.append, sent_before=sent)

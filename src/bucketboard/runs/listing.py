@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bucketboard.errors import InvalidError
 from bucketboard.events.filename import is_event_file
+from bucketboard.journal import list_visible
 from bucketboard.selection import is_shown
 from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.fast import FastBucket
@@ -46,7 +47,7 @@ def list_runs(bucket: Bucket | FastBucket, url: S3Url) -> dict[str, RunObjects]:
         InvalidError: there is no run.
         UnavailableError: the bucket can't be listed now.
     """
-    runs = group(bucket.list(url.prefix).objects, url.prefix)
+    runs = group(list_visible(bucket, url), url.prefix)
     if not runs:
         raise InvalidError(
             f"there are no event files below {url}", hint="bucketboard ls shows what runs a prefix has"

@@ -6,6 +6,7 @@ it. It is never handed to a forked child: connections and locks in it belong to 
 
 from __future__ import annotations
 
+import datetime
 import os
 import threading
 import urllib.parse
@@ -13,7 +14,7 @@ from typing import Any
 
 from bucketboard.store.settings import Settings
 
-__all__ = ["is_aws", "new_session", "s3_client"]
+__all__ = ["forget", "is_aws", "new_session", "s3_client"]
 
 _clients: dict[tuple[object, ...], Any] = {}
 _lock = threading.Lock()
@@ -35,7 +36,28 @@ def s3_client(settings: Settings, *, attempts: int = 1) -> Any:
         Exception: botocore's own, for a profile or CA bundle that does not exist; callers translate it.
     """
     endpoint = settings.endpoint()
-    connection = (
+    connection = (*_connection(settings, endpoint), attempts)
+    with _lock:
+        client = _clients.get(connection)
+        if client is None:
+            client = _clients[connection] = _new_client(settings, endpoint, attempts)
+        return client
+
+
+def forget(settings: Settings) -> None:
+    """Have the next client for ``settings`` made anew, with the credentials as they are then.
+
+    botocore reads a credentials file, a profile or the environment once, and goes on with what has expired.
+    """
+    connection = _connection(settings, settings.endpoint())
+    with _lock:
+        forgotten = [_clients.pop(known) for known in list(_clients) if known[:-1] == connection]
+    for client in forgotten:
+        client.close()  # its idle connections; requests of others under way end in peace
+
+
+def _connection(settings: Settings, endpoint: str | None) -> tuple[object, ...]:
+    return (
         endpoint,
         settings.region,
         settings.profile,
@@ -43,13 +65,7 @@ def s3_client(settings: Settings, *, attempts: int = 1) -> Any:
         settings.ca_bundle,
         settings.unsigned,
         settings.timeout,
-        attempts,
     )
-    with _lock:
-        client = _clients.get(connection)
-        if client is None:
-            client = _clients[connection] = _new_client(settings, endpoint, attempts)
-        return client
 
 
 def _new_client(settings: Settings, endpoint: str | None, attempts: int) -> Any:
@@ -87,8 +103,24 @@ def _new_client(settings: Settings, endpoint: str | None, attempts: int) -> Any:
 def new_session(settings: Settings) -> Any:
     """A boto3 session with the profile and region of ``settings``."""
     import boto3
+    import botocore.session
 
-    return boto3.session.Session(profile_name=settings.profile, region_name=settings.region)
+    core = botocore.session.get_session()
+    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
+    return boto3.session.Session(
+        profile_name=settings.profile, region_name=settings.region, botocore_session=core
+    )
+
+
+def _timestamp(text: Any) -> datetime.datetime:
+    """A time in an answer. Half of what a listing takes is botocore's own way of reading these."""
+    try:
+        return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except (AttributeError, ValueError):
+        from botocore.utils import parse_timestamp
+
+        found: datetime.datetime = parse_timestamp(text)
+        return found
 
 
 def is_aws(client: Any) -> bool:
