@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-slow frameworks browser check bench bench-sync bench-pull bench-view bench-scan fuzz clean
+.PHONY: demo test test-slow opaque reliability frameworks browser check bench bench-sync bench-pull bench-view bench-scan fuzz clean
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/bucketboard demo $(ARGS)
@@ -14,6 +14,15 @@ test: $(VENV)/test.stamp
 
 test-slow: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
+
+# Writing, replicating and reading behind a gateway that signs anew, with ETags that tell nothing of the bytes.
+opaque: $(VENV)/test.stamp
+	OPAQUE_ETAGS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not frameworks and not browser" \
+		tests/promises tests/logdir/test_sync.py tests/logdir/test_sync_killed.py tests/crashes $(ARGS)
+
+# A model, kills, faults and load: a table of what was done and what was lost, in docs/RELIABILITY.md.
+reliability: $(VENV)/test.stamp
+	$(BIN)/python bench/reliability.py $(ARGS)
 
 # What TensorFlow and Keras write, and our viewer beside an installed TensorFlow, in an environment of its own.
 frameworks: $(VENV)/test.stamp $(VENV)-frameworks/stamp

@@ -281,7 +281,8 @@ class UploaderMachine(RuleBasedStateMachine):
         assert self.stored(writer) == writer.appended[:events]
         mine = [key for key in self.s3.objects if self.owner(key) == writer.id]
         states = [ObjectMetadata.parse(self.s3.objects[key].content.metadata) for key in sorted(mine)]
-        assert State.LIVE not in {each.state for each in states if each}
+        if not self.s3.versioned:  # there, what was stored before segments were chosen is not written again
+            assert State.LIVE not in {each.state for each in states if each}
         assert not [each for each in self.s3.uploads.values() if each.key in mine], "uploads are left"
 
     @invariant()
@@ -356,7 +357,7 @@ def run(machine: type[UploaderMachine], *, examples: int, steps: int = 40) -> No
         settings=hypothesis.settings(
             max_examples=examples,
             stateful_step_count=steps,
-            derandomize=True,
+            derandomize=True,  # the same examples with every run
             deadline=None,
             suppress_health_check=list(hypothesis.HealthCheck),
         ),
