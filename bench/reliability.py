@@ -1,6 +1,6 @@
 """Whether it can be trusted with the only copy: a model, kills, faults, load, and a table of what was lost.
 
-    python bench/reliability.py [--seconds 400] [--kills 500] [--seed 0] [--json FILE]
+    python bench/reliability.py [--seconds 300] [--kills 500] [--examples 2000] [--seed 0] [--json FILE]
 
 Ends with status 1 if anything was lost, torn, left behind or out of order. Times are the boxes of the parts,
 and the longest that a call of a training loop took.
@@ -90,11 +90,11 @@ class Table:
         return "\n".join([*lines, *(f"WRONG: {each}" for each in self.wrong)])
 
 
-def model(table: Table, seconds: float) -> None:
-    """The state machine of tests/replication, example after example until the time is over."""
+def model(table: Table, examples: int) -> None:
+    """The state machine of tests/replication."""
     import pytest
 
-    os.environ["MODEL_EXAMPLES"] = str(max(50, int(seconds * 12)))
+    os.environ["MODEL_EXAMPLES"] = str(examples)
     status = pytest.main(
         [
             *("-q", "-p", "no:cacheprovider", "-n", "0", "-o", "addopts=", "--timeout=0", "-m", "slow"),
@@ -292,8 +292,11 @@ def holding() -> dict[str, int]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=400, help="time box of all parts together")
-    parser.add_argument("--kills", type=int, default=500)
+    parser.add_argument(
+        "--seconds", type=float, default=300, help="for kills and load; the model takes its time"
+    )
+    parser.add_argument("--kills", type=int, default=500, help="as far as time allows")
+    parser.add_argument("--examples", type=int, default=2000, help="of the model")
     parser.add_argument("--writers", type=int, default=100)
     parser.add_argument("--uploads", type=int, default=500, help="of each writer, as far as time allows")
     parser.add_argument("--seed", type=int, default=0)
@@ -302,9 +305,11 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     table = Table()
     with seaweedfs() as server:
-        kills(table, server, options.seed, options.kills, options.seconds * 0.45)
-        soak(table, server, options.seed, options.seconds * 0.2, options.writers, options.uploads)
-    model(table, options.seconds * 0.3)
+        kills(table, server, options.seed, options.kills, options.seconds * 0.6)
+        print(table.show(), flush=True)
+        soak(table, server, options.seed, options.seconds * 0.4, options.writers, options.uploads)
+    print(table.show(), flush=True)
+    model(table, options.examples)
     print(table.show())
     if options.json:
         Path(options.json).write_text(json.dumps({"rows": table.rows, "wrong": table.wrong}, indent=1))
