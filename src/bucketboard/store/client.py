@@ -17,7 +17,7 @@ from bucketboard.store.settings import Settings
 __all__ = ["forget", "is_aws", "new_session", "s3_client"]
 
 _RENEW_EVERY = 2.0
-"""Seconds that a client is kept at least: one made at each refusal of many writers would cost the training."""
+"""Seconds that a client is kept at least: one made for each refusal of many writers would cost training."""
 
 _clients: dict[tuple[object, ...], Any] = {}
 _made: dict[tuple[object, ...], float] = {}
