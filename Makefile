@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-slow conformance frameworks browser check bench bench-sync bench-pull bench-view bench-ls bench-scan fuzz clean extras bench-export bench-bulk
+.PHONY: demo test test-slow conformance frameworks browser check bench bench-sync bench-pull bench-view bench-ls bench-scan fuzz clean extras bench-export bench-bulk opaque reliability
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/bucketboard demo $(ARGS)
@@ -20,6 +20,16 @@ conformance: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n $(JOBS) -m conformance tests/conformance $(ARGS)
 
 # What the frameworks write, in an environment of its own, and our viewer beside an installed TensorFlow.
+# Writing, replicating and reading behind a gateway that signs anew, with ETags that tell nothing of the bytes.
+opaque: $(VENV)/test.stamp
+	OPAQUE_ETAGS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not frameworks and not browser" \
+		tests/promises tests/logdir/test_sync.py tests/logdir/test_sync_killed.py tests/crashes $(ARGS)
+
+# A model, kills, faults and load: a table of what was done and what was lost, in docs/RELIABILITY.md.
+reliability: $(VENV)/test.stamp
+	$(BIN)/python bench/reliability.py $(ARGS)
+
+# What TensorFlow and Keras write, and our viewer beside an installed TensorFlow, in an environment of its own.
 frameworks: $(VENV)/test.stamp $(VENV)-frameworks/stamp
 	$(VENV)-frameworks/bin/python -m pytest -n $(JOBS) tests/frameworks $(ARGS)
 	BUCKETBOARD_TENSORFLOW_PYTHON=$(CURDIR)/$(VENV)-frameworks/bin/python \
