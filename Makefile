@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-slow conformance frameworks browser check bench bench-sync bench-pull bench-view bench-ls bench-scan fuzz clean extras bench-export bench-bulk opaque reliability
+.PHONY: demo test test-slow conformance opaque reliability frameworks extras browser check fuzz clean \
+	bench bench-sync bench-pull bench-view bench-ls bench-scan bench-export bench-bulk
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/bucketboard demo $(ARGS)
@@ -19,7 +20,6 @@ test-slow: $(VENV)/test.stamp
 conformance: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n $(JOBS) -m conformance tests/conformance $(ARGS)
 
-# What the frameworks write, in an environment of its own, and our viewer beside an installed TensorFlow.
 # Writing, replicating and reading behind a gateway that signs anew, with ETags that tell nothing of the bytes.
 opaque: $(VENV)/test.stamp
 	OPAQUE_ETAGS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not frameworks and not browser" \
@@ -29,7 +29,7 @@ opaque: $(VENV)/test.stamp
 reliability: $(VENV)/test.stamp
 	$(BIN)/python bench/reliability.py $(ARGS)
 
-# What TensorFlow and Keras write, and our viewer beside an installed TensorFlow, in an environment of its own.
+# What the frameworks write, in an environment of its own, and our viewer beside an installed TensorFlow.
 frameworks: $(VENV)/test.stamp $(VENV)-frameworks/stamp
 	$(VENV)-frameworks/bin/python -m pytest -n $(JOBS) tests/frameworks $(ARGS)
 	BUCKETBOARD_TENSORFLOW_PYTHON=$(CURDIR)/$(VENV)-frameworks/bin/python \

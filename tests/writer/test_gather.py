@@ -9,11 +9,7 @@ from pathlib import Path
 
 import pytest
 
-<<<<<<< HEAD
 from bucketboard import recover
-=======
-from bucketboard.supervise.recover import recover
->>>>>>> fw-tf
 from bucketboard.writer import gather
 from bucketboard.writer.gather import redacted
 from promised import Place
