@@ -124,9 +124,9 @@ def test_the_doors_have_every_method_of_the_classes_they_stand_for() -> None:
 
 
 def test_random_states_are_untouched_and_no_signal_handler_is_changed(
-    new_place: Callable[..., Place],
+    spooled_place: Callable[..., Place],
 ) -> None:
-    place = new_place("moto")
+    place = spooled_place("moto")
     _succeeds(
         _WITHOUT_TENSORFLOW
         + f"""
@@ -150,8 +150,8 @@ for writer in (SummaryWriter, bucketboard.torch.SummaryWriter, bucketboard.tenso
     )
 
 
-def test_a_killed_training_loses_nothing_it_flushed(new_place: Callable[..., Place]) -> None:
-    place = new_place("moto")
+def test_a_killed_training_loses_nothing_it_flushed(spooled_place: Callable[..., Place]) -> None:
+    place = spooled_place("moto")
     code = f"""
 import os, signal, time, bucketboard
 bucketboard.install()
@@ -178,9 +178,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_one_rank_of_a_distributed_training_writes_unless_all_are_asked_for(
-    new_place: Callable[..., Place],
+    spooled_place: Callable[..., Place],
 ) -> None:
-    place = new_place("moto")
+    place = spooled_place("moto")
     code = _WITHOUT_TENSORFLOW + (
         "import sys, bucketboard\n"
         "from torch.utils.tensorboard import SummaryWriter\n"
@@ -194,8 +194,8 @@ def test_one_rank_of_a_distributed_training_writes_unless_all_are_asked_for(
     assert len(place.event_keys("exp/run/all/")) == 2
 
 
-def test_a_next_version_of_lightning_is_never_one_that_is_there(new_place: Callable[..., Place]) -> None:
-    place = new_place("moto")
+def test_a_next_version_of_lightning_is_never_one_that_is_there(spooled_place: Callable[..., Place]) -> None:
+    place = spooled_place("moto")
     place.client.put_object(Bucket=place.bucket, Key="exp/run/lightning_logs/version_10/x", Body=b"")
     place.client.put_object(Bucket=place.bucket, Key="exp/run/lightning_logs/version_9/x", Body=b"")
     code = (

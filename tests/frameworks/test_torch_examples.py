@@ -58,11 +58,11 @@ def logged_locally(
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_the_bucket_gets_what_a_directory_gets(
     case: tuple[str, ...],
-    new_place: Callable[..., Place],
+    spooled_place: Callable[..., Place],
     logged_locally: Callable[..., logged.Logged],
     tmp_path: Path,
 ) -> None:
-    place = new_place()
+    place = spooled_place()
     done = place.run(RUNNING, *case[:1], place.url, *case[1:], cwd=tmp_path, timeout=290)
     assert done.returncode == 0, done.stderr
     assert "bucketboard" not in done.stderr.replace("bucketboard-example", "")
@@ -73,9 +73,9 @@ def test_the_bucket_gets_what_a_directory_gets(
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_training_ends_well_though_s3_refuses_everything(
-    case: tuple[str, ...], new_place: Callable[..., Place], tmp_path: Path
+    case: tuple[str, ...], spooled_place: Callable[..., Place], tmp_path: Path
 ) -> None:
-    place = new_place("moto")
+    place = spooled_place("moto")
     place.proxy.inject(Fault(FaultKind.STATUS, status=403, code="AccessDenied"))
     checkpoints = ["--without-checkpoints"] if case[0] == "lightning_logger" else []
     done = place.run(RUNNING, *case[:1], place.url, *case[1:], *checkpoints, cwd=tmp_path, timeout=290)
@@ -89,13 +89,13 @@ def test_training_ends_well_though_s3_refuses_everything(
     assert len(lines) == len(set(lines)), done.stderr
 
 
-def test_stock_tensorboard_reads_a_pulled_copy(new_place: Callable[..., Place], tmp_path: Path) -> None:
+def test_stock_tensorboard_reads_a_pulled_copy(spooled_place: Callable[..., Place], tmp_path: Path) -> None:
     from bucketboard.serve.stub import avoid_tensorflow
 
     avoid_tensorflow()
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    place = new_place()
+    place = spooled_place()
     done = place.run(RUNNING, "pytorch", place.url, "--without-tensorflow", cwd=tmp_path, timeout=290)
     assert done.returncode == 0, done.stderr
     bucketboard.pull(place.url, tmp_path / "pulled", endpoint_url=place.proxy.url)

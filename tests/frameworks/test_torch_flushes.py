@@ -16,9 +16,9 @@ SCRIPT = Path(flushing.__file__)
 
 @pytest.mark.parametrize("framework", flushing.FRAMEWORKS)
 def test_a_thousand_flushes_send_the_log_once_and_its_beginning_twice(
-    framework: str, new_place: Callable[..., Place], tmp_path: Path
+    framework: str, spooled_place: Callable[..., Place], tmp_path: Path
 ) -> None:
-    place = new_place()
+    place = spooled_place()
     never = {"BUCKETBOARD_UPLOAD_EVERY": "3600", "BUCKETBOARD_MAX_LAG": "3600"}
     done = place.run(SCRIPT, framework, place.url, environ=never, cwd=tmp_path, timeout=290)
     assert done.returncode == 0, done.stderr
