@@ -20,10 +20,12 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 import bucketboard
 from bucketboard import EventFileWriter
 from bucketboard.errors import BucketboardError
-from bucketboard.testing import FaultProxy, Server
+from bucketboard.testing import FaultProxy, Gateway, Server
 
 MIB = 1 << 20
 SOURCE = Path(bucketboard.__file__).parents[1]
+OPAQUE = bool(os.environ.get("OPAQUE_ETAGS"))
+"""Whether every place is behind a gateway that signs anew and has ETags of its own: see `make opaque`."""
 
 
 def _masked(data: bytes) -> int:
@@ -163,6 +165,12 @@ class Place:
         return [type(error) for error in self.errors]
 
 
+def opaque_gateway(server: Server) -> Gateway:
+    """One that knows everybody whom ``server`` knows."""
+    known = [(server.access_key, server.secret_key), *server.identities.values()]
+    return Gateway({access_key: (access_key, secret) for access_key, secret in known}, opaque=True)
+
+
 @contextlib.contextmanager
 def place(server: Server, *, versioned: bool = False, **options: Any) -> Iterator[Place]:
     """A new bucket on ``server``; ``options`` are the proxy's."""
@@ -171,6 +179,8 @@ def place(server: Server, *, versioned: bool = False, **options: Any) -> Iterato
     client.create_bucket(Bucket=bucket)
     if versioned:
         client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    if OPAQUE:
+        options.setdefault("gateway", opaque_gateway(server))
     with FaultProxy(server.endpoint, **options) as proxy:
         made = Place(server, bucket, proxy, client)
         try:
@@ -204,6 +214,7 @@ __all__ = [
     "blob",
     "first_record",
     "framed",
+    "opaque_gateway",
     "place",
     "records",
     "sent_bytes",

@@ -287,3 +287,18 @@ def test_segments_by_choice(
     assert place.steps() == list(range(6))
     assert place.proxy.counts["CreateMultipartUpload"].requests == 0
     assert [record for record in caplog.records if record.name == "bucketboard"] == []
+
+
+def test_an_event_larger_than_an_upload_adds_may_be_the_first(
+    new_place: Callable[..., Place], spool: Path | None
+) -> None:
+    """As an embedding or a video is: it goes whole, with the record that opens the file."""
+    place = new_place("seaweedfs")
+    writer = place.writer(spool=spool)
+    logged = [blob(0, 17 * MIB), blob(1, 10), blob(2, 17 * MIB)]
+    for event in logged:
+        writer.add_event(event)
+        writer.sync(30)
+    writer.close()
+    assert place.payloads() == logged
+    assert place.errors == []

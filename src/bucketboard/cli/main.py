@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from bucketboard import __version__
 from bucketboard.cli import (
     archive,
+    compact,
     demo,
     doctor,
+    export,
     index,
     info,
     label,
@@ -26,14 +28,17 @@ from bucketboard.cli import (
     serve,
     sync,
     undelete,
+    verify,
 )
 from bucketboard.errors import BucketboardError, InvalidError
 
 __all__ = ["main"]
 
 _COMMANDS = (
-    *(serve, ls, info, label, index, run, sync, pull),
-    *(rm, undelete, prune, mv, archive, recover, doctor, demo),
+    *(serve, index, run, sync, pull, recover),
+    *(ls, info, label, verify, export),
+    *(rm, undelete, prune, mv, archive, compact),
+    *(doctor, demo),
 )
 _EXAMPLES = """\
 examples:
@@ -45,7 +50,10 @@ examples:
   bucketboard sync runs s3://bucket/exp   replicate a log directory, once or with --watch
   bucketboard pull s3://bucket/exp runs   bring what is below exp into a directory, and follow it
   bucketboard rm s3://bucket/exp/run1     remove a run; undelete brings it back
+  bucketboard export s3://bucket/exp tables
+                                          write all that was logged as Parquet, CSV or JSON lines
   bucketboard recover                     send what killed trainings left on this machine
+  bucketboard verify s3://bucket/exp      check every record that is stored below exp
   bucketboard doctor s3://bucket/exp      check what the bucket allows
 
 Run `bucketboard COMMAND -h` for more. Every setting of the bucket can also come from the AWS configuration,

@@ -315,6 +315,9 @@ def read_rows(objects: Objects, piece: Piece, tags: Collection[str] | None, sche
         return _as(schema, _rows(objects, piece, tags, schema))
 
 
+_KEYS = ("run", "file", "tag")
+
+
 def _rows(objects: Objects, piece: Piece, tags: Collection[str] | None, schema: Any) -> Any:
     if not piece.rows or (
         tags is not None and not any(piece.tags[0] <= tag <= piece.tags[1] for tag in tags)
@@ -328,7 +331,12 @@ def _rows(objects: Objects, piece: Piece, tags: Collection[str] | None, schema: 
         if _extent(file.metadata, group)[0] >= piece.head
         and _may_have(file.metadata.row_group(group).column(position).statistics, tags)
     ]
-    return _read(ranges, file, wanted) if wanted else empty(schema)
+    if not wanted:
+        return empty(schema)
+    table = _read(ranges, file, wanted)
+    if any(table.column(name).null_count for name in _KEYS):
+        raise ValueError("rows without their run, file or tag")
+    return table
 
 
 def _may_have(statistics: Any, tags: Collection[str] | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -206,10 +206,10 @@ def head_of(table: Any) -> Head:
         _stretch(table, whats == known.index(what) if what in known else None) for what in _WHATS
     )
     parts = {}
-    for row in _rows(files, (*_PART, "wall_time", "count", *_SUMMARY)):
+    for row in _rows(files, (*_PART, "wall_time", "count", *_SUMMARY), {"log_id", *_SUMMARY}):
         parts[row[0]] = Part(*row)
-    run_files = {row[0]: RunFile(*row) for row in _rows(runs, _RUN_FILE)}
-    return Head(parts, [Tag(*row) for row in _rows(tags, _TAG)], run_files)
+    run_files = {row[0]: RunFile(*row) for row in _rows(runs, _RUN_FILE, {*_RUN_FILE[2:]})}
+    return Head(parts, [Tag(*row) for row in _rows(tags, _TAG, {"stated", "value"})], run_files)
 
 
 _WHATS = ("file", "tag", "run")
@@ -220,13 +220,22 @@ def _stretch(table: Any, mask: Any) -> Any:
     if mask is None:
         return table.slice(0, 0)
     rows = np.flatnonzero(mask)
+    if not len(rows):
+        return table.slice(0, 0)
     if len(rows) != rows[-1] + 1 - rows[0]:
         raise ValueError("rows about files, tags and runs are mixed")
     return table.slice(int(rows[0]), len(rows))
 
 
-def _rows(table: Any, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """The path and some columns of each row."""
+def _rows(table: Any, names: Sequence[str], nullable: Collection[str]) -> Iterator[tuple[Any, ...]]:
+    """The path and some columns of each row; only those that are ``nullable`` may miss.
+
+    Raises:
+        ValueError: something is missing that each row must have.
+    """
+    for name in ("run", "file", *names):
+        if name not in nullable and table.column(name).null_count:
+            raise ValueError(f"rows without {name}")
     columns = [values(table, name) for name in ("run", "file", *names)]
     paths = map(joined, columns[0], columns[1])
     return zip(paths, *columns[2:], strict=True)

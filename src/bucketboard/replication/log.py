@@ -112,13 +112,17 @@ class LogFile:
         return self.state is not State.LIVE
 
     def next_boundary(self, limit: int) -> Boundary:
-        """The furthest boundary at most ``limit`` bytes past what is stored, and at least one further."""
+        """The furthest boundary at most ``limit`` bytes past what is stored, and at least one further.
+
+        The record that opens the file does not count as one: it never goes alone while others wait.
+        """
         with self._lock:
             chosen = self.stored
+            least = max(self.stored.bytes, self.begin.bytes)
             for boundary in self._boundaries:
                 if boundary.bytes <= self.stored.bytes:
                     continue
-                if chosen is not self.stored and boundary.bytes - self.stored.bytes > limit:
+                if chosen.bytes > least and boundary.bytes - self.stored.bytes > limit:
                     break
                 chosen = boundary
             return chosen

@@ -58,7 +58,8 @@ def carry_out(
 ) -> Outcome:
     """Bring a change whose journal is written to its end, from wherever it is.
 
-    ``fresh`` says that nothing was copied yet, which saves a listing. If it fails the journal stays, readers
+    ``fresh`` says that nothing was copied yet, which saves a listing; a change that makes objects is undone
+    without it. If it fails the journal stays, readers
     see all runs as before or as after, and the same call goes on. What is denied undoes what was copied;
     so does an interruption (KeyboardInterrupt) before the turning point.
 
@@ -67,6 +68,9 @@ def carry_out(
         UnavailableError: the bucket does not do it now.
     """
     left: dict[str, str] = {}
+    if journal.made and not journal.turned and not fresh:
+        abandon(bucket, journal)  # only who began it can make what it makes
+        return Outcome()
     while True:
         try:
             if not journal.turned:
@@ -153,6 +157,8 @@ def _turn(
             left.setdefault(move.run or move.source, "its copy is not what it should be")
     if journal.whole:
         _leave_grown(journal, sources, left)
+    if journal.made and left:  # what is made stands for all of them
+        raise InvalidError(f"{journal.url}: {next(iter(left.values()))}")
     kept = tuple(move for move in journal.moves if (move.run or move.source) not in left)
     gone = _undone([move for move in journal.moves if (move.run or move.source) in left], sources, targets)
     return _rewrite(bucket, journal, moves=kept, dropped=(*journal.dropped, *gone), turned=True)

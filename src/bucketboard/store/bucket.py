@@ -7,16 +7,17 @@ import contextlib
 import datetime
 import threading
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from bucketboard.errors import BucketboardError, InvalidError, Reason, UnavailableError
-from bucketboard.store.client import is_aws, s3_client
+from bucketboard.store.client import forget, is_aws, new_session, s3_client
 from bucketboard.store.settings import Settings
 
 __all__ = ["Bucket", "Content", "Listing", "Meter", "ObjectInfo", "Part", "check_match"]
 
+_T = TypeVar("_T")
 _CHUNK = 1 << 20
 
 
@@ -99,15 +100,37 @@ class Bucket:
     @property
     def on_aws(self) -> bool:
         """Whether this is AWS itself rather than an S3-compatible server."""
-        try:
-            return is_aws(s3_client(self.settings, attempts=self._attempts))
-        except Exception as error:
-            raise self._translate(error, "Connect", "") from error
+        return is_aws(self._client())
 
     @property
     def endpoint(self) -> str:
         """The endpoint's URL as configured, "" for AWS's own."""
         return self.settings.endpoint() or ""
+
+    @property
+    def region(self) -> str:
+        """The region that requests are signed for."""
+        return str(self._client().meta.region_name)
+
+    @property
+    def service_url(self) -> str:
+        """Where requests go, also where no endpoint is configured."""
+        return str(self._client().meta.endpoint_url)
+
+    @property
+    def credentials(self) -> str | None:
+        """How credentials were found, never what they are; None: there are none."""
+        try:
+            found = new_session(self.settings).get_credentials()
+        except Exception as error:
+            raise self._translate(error, "Connect", "") from error
+        return None if found is None else str(found.method)
+
+    def _client(self) -> Any:
+        try:
+            return s3_client(self.settings, attempts=self._attempts)
+        except Exception as error:
+            raise self._translate(error, "Connect", "") from error
 
     def put(
         self,
@@ -193,9 +216,9 @@ class Bucket:
             )
         return listing
 
-    def delete(self, key: str) -> None:
-        """DeleteObject."""
-        self._call("DeleteObject", key)
+    def delete(self, key: str, version_id: str | None = None) -> None:
+        """DeleteObject; with ``version_id`` of that version for good."""
+        self._call("DeleteObject", key, **({} if version_id is None else {"VersionId": version_id}))
 
     def delete_many(
         self, keys: Sequence[str], etags: Mapping[str, str] | None = None
@@ -203,13 +226,23 @@ class Bucket:
         """DeleteObjects, a thousand at a time; gives the keys that were refused, and why.
 
         With ``etags`` only those that still have theirs, where the server knows this condition: AWS does.
+        Where the server does not take DeleteObjects (some want an MD5 that is sent no more, some know it not),
+        one DeleteObject for each.
         """
-        refused = []
+        refused: list[tuple[str, str]] = []
         for start in range(0, len(keys), _DELETE_AT_ONCE):
-            entries = [{"Key": key} for key in keys[start : start + _DELETE_AT_ONCE]]
+            some = keys[start : start + _DELETE_AT_ONCE]
+            entries = [{"Key": key} for key in some]
             if etags is not None:
                 entries = [{**entry, "ETag": etags[entry["Key"]]} for entry in entries]
-            answer = self._call("DeleteObjects", "", Delete={"Objects": entries, "Quiet": True})
+            try:
+                answer = self._call("DeleteObjects", "", Delete={"Objects": entries, "Quiet": True})
+            except InvalidError as error:
+                if error.reason not in (Reason.OTHER, Reason.UNSUPPORTED) or not _status(error):
+                    raise
+                for key in some:
+                    self.delete(key)
+                continue
             refused += [
                 (str(entry.get("Key")), f"{entry.get('Code')} ({entry.get('Message')})")
                 for entry in answer.get("Errors", ())
@@ -326,6 +359,15 @@ class Bucket:
         kind, name = answer.get("ServerSideEncryption", ""), answer.get("SSEKMSKeyId", "")
         return f"{kind} {name}".strip()
 
+    def ask(self, operation: str) -> Mapping[str, Any]:
+        """A question about the bucket itself, such as "GetBucketEncryption"; the answer as boto3 gives it."""
+        return self._call(operation, "")
+
+    def has_any(self, prefix: str) -> tuple[int, bool]:
+        """How many objects one LIST shows, at most a thousand, and whether there are more."""
+        answer = self._call("ListObjectsV2", "", Prefix=prefix)
+        return len(answer.get("Contents", ())), bool(answer.get("IsTruncated"))
+
     def _write_params(self, content: Content) -> dict[str, Any]:
         settings = self.settings
         params: dict[str, Any] = {"ContentType": content.content_type, "Metadata": dict(content.metadata)}
@@ -345,35 +387,68 @@ class Bucket:
         params: dict[str, Any] = {"Bucket": self.name}
         if self.settings.expected_bucket_owner:
             params["ExpectedBucketOwner"] = self.settings.expected_bucket_owner
-        if self.settings.requester_pays and operation != "GetBucketVersioning":
+        if self.settings.requester_pays and operation not in _QUESTIONS:
             params["RequestPayer"] = "requester"
         return params
 
     def _call(self, operation: str, key: str, **params: Any) -> dict[str, Any]:
-        try:
+        if key:
+            params["Key"] = key
+
+        def call() -> dict[str, Any]:
             method = getattr(s3_client(self.settings, attempts=self._attempts), _METHODS[operation])
-            if key:
-                params["Key"] = key
             self.meter.count(len(params.get("Body", b"")))
             answer: dict[str, Any] = method(**self._common(operation), **params)
-        except Exception as error:
-            raise self._translate(error, operation, key) from error
-        return answer
+            return answer
+
+        return self._attempt(call, operation, key)
 
     def _pages(self, operation: str, **params: Any) -> Iterator[dict[str, Any]]:
-        try:
+        def begin() -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
             client = s3_client(self.settings, attempts=self._attempts)
-            pages = client.get_paginator(_METHODS[operation]).paginate(**self._common(operation), **params)
+            paginator = client.get_paginator(_METHODS[operation])
+            pages = iter(paginator.paginate(**self._common(operation), **params))
+            self.meter.count()
+            return next(pages), pages
+
+        page, pages = self._attempt(begin, operation, params["Prefix"])
+        yield page
+        try:
             for page in pages:
                 self.meter.count()
                 yield page
         except Exception as error:
             raise self._translate(error, operation, params["Prefix"]) from error
 
+    def _attempt(self, request: Callable[[], _T], operation: str, key: str) -> _T:
+        """Make a request; once more with credentials read anew, for a reader whose old ones have ended."""
+        try:
+            return request()
+        except Exception as error:
+            translated = self._translate(error, operation, key)
+            if self._attempts == 1 or not self._can_renew(translated):
+                raise translated from error
+        try:
+            return request()
+        except Exception as error:
+            raise self._translate(error, operation, key) from error
+
+    def _can_renew(self, error: BucketboardError) -> bool:
+        """Whether the request may succeed with credentials that are read anew."""
+        return isinstance(error, UnavailableError) and error.reason is Reason.IDENTITY
+
     def _translate(self, error: Exception, operation: str, key: str) -> BucketboardError:
         from bucketboard.store.translate import translate
 
-        return translate(error, operation, self.name, key)
+        translated = translate(error, operation, self.name, key)
+        if translated.reason is Reason.IDENTITY:
+            self._renew()
+        return translated
+
+    def _renew(self) -> None:
+        """The credentials were refused: read them again before the next request."""
+        with contextlib.suppress(InvalidError):  # an endpoint that is none: there is no client either
+            forget(self.settings)
 
 
 _METHODS = {
@@ -391,10 +466,18 @@ _METHODS = {
     "CompleteMultipartUpload": "complete_multipart_upload",
     "AbortMultipartUpload": "abort_multipart_upload",
     "ListMultipartUploads": "list_multipart_uploads",
-    "GetObjectTagging": "get_object_tagging",
     "PutObjectTagging": "put_object_tagging",
     "GetBucketVersioning": "get_bucket_versioning",
+    "HeadBucket": "head_bucket",
+    "GetBucketLocation": "get_bucket_location",
+    "GetBucketEncryption": "get_bucket_encryption",
+    "GetBucketReplication": "get_bucket_replication",
+    "GetBucketNotificationConfiguration": "get_bucket_notification_configuration",
+    "GetBucketLifecycleConfiguration": "get_bucket_lifecycle_configuration",
+    "GetObjectLockConfiguration": "get_object_lock_configuration",
 }
+_QUESTIONS = {name for name in _METHODS if "Bucket" in name or "Lock" in name}
+"""Operations that no requester pays for."""
 
 
 def check_match(bucket: str, info: ObjectInfo, if_match: str | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from bucketboard.store.settings import Settings
 
-__all__ = ["is_aws", "new_session", "s3_client"]
+__all__ = ["forget", "is_aws", "new_session", "s3_client"]
 
 _clients: dict[tuple[object, ...], Any] = {}
 _lock = threading.Lock()
@@ -36,7 +36,28 @@ def s3_client(settings: Settings, *, attempts: int = 1) -> Any:
         Exception: botocore's own, for a profile or CA bundle that does not exist; callers translate it.
     """
     endpoint = settings.endpoint()
-    connection = (
+    connection = (*_connection(settings, endpoint), attempts)
+    with _lock:
+        client = _clients.get(connection)
+        if client is None:
+            client = _clients[connection] = _new_client(settings, endpoint, attempts)
+        return client
+
+
+def forget(settings: Settings) -> None:
+    """Have the next client for ``settings`` made anew, with the credentials as they are then.
+
+    botocore reads a credentials file, a profile or the environment once, and goes on with what has expired.
+    """
+    connection = _connection(settings, settings.endpoint())
+    with _lock:
+        forgotten = [_clients.pop(known) for known in list(_clients) if known[:-1] == connection]
+    for client in forgotten:
+        client.close()  # its idle connections; requests of others under way end in peace
+
+
+def _connection(settings: Settings, endpoint: str | None) -> tuple[object, ...]:
+    return (
         endpoint,
         settings.region,
         settings.profile,
@@ -44,13 +65,7 @@ def s3_client(settings: Settings, *, attempts: int = 1) -> Any:
         settings.ca_bundle,
         settings.unsigned,
         settings.timeout,
-        attempts,
     )
-    with _lock:
-        client = _clients.get(connection)
-        if client is None:
-            client = _clients[connection] = _new_client(settings, endpoint, attempts)
-        return client
 
 
 def _new_client(settings: Settings, endpoint: str | None, attempts: int) -> Any:

@@ -29,6 +29,12 @@ _PERMISSIONS = {
     "GetObjectTagging": "s3:GetObjectTagging",
     "DeleteObject": "s3:DeleteObject",
     "DeleteObjects": "s3:DeleteObject",
+    "HeadBucket": "s3:ListBucket",
+    "GetBucketEncryption": "s3:GetEncryptionConfiguration",
+    "GetBucketReplication": "s3:GetReplicationConfiguration",
+    "GetBucketNotificationConfiguration": "s3:GetBucketNotification",
+    "GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
+    "GetObjectLockConfiguration": "s3:GetBucketObjectLockConfiguration",
 }
 _REASONS = {
     "PreconditionFailed": Reason.PRECONDITION,
@@ -83,7 +89,10 @@ _MISCONFIGURED = (
     boto.UnsupportedS3ArnError,
     boto.UnsupportedS3ConfigurationError,
 )
-_DAMAGED = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentChecksumMismatch"}
+_DAMAGED = {
+    *("RequestTimeout", "IncompleteBody", "BadDigest"),
+    *("XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"),
+}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "RequestExpired"}
 
 
@@ -156,8 +165,14 @@ def _from_answer(error: Any, operation: str, where: str) -> BucketboardError:
     if reason is Reason.DENIED:
         permission = _PERMISSIONS.get(operation, f"s3:{operation}")
         return InvalidError(message, hint=f"this identity needs {permission} on it", reason=reason)
-    if status in (301, 307, 400) and operation.startswith("Head"):
-        return InvalidError(message, hint="wrong region or malformed credentials?", reason=reason)
+    if status == 307:
+        hint = "the names of a new bucket may not have spread yet; else check region= and the endpoint"
+        return UnavailableError(message, hint=hint)
+    if status == 400 and operation.startswith("Head"):  # without a body that could tell which: it may pass
+        hint = "expired credentials, or the bucket is in another region?"
+        return UnavailableError(message, hint=hint, reason=Reason.IDENTITY)
+    if status == 301:
+        return InvalidError(message, hint=_HINTS["PermanentRedirect"], reason=reason)
     if status == 429 or (status >= 500 and reason is not Reason.UNSUPPORTED):
         # 500 and 504 may come after the work was done; 503 SlowDown and 429 before it.
         late = status in (500, 502, 504)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import Enum, auto
 from http.client import responses
 from time import monotonic
@@ -12,9 +13,10 @@ from time import monotonic
 import h11
 
 from bucketboard.testing.counts import NO_REPLY, Meter, Recorded
-from bucketboard.testing.faults import FaultKind, Injection
+from bucketboard.testing.faults import FaultKind, Headers, Injection, Reply
+from bucketboard.testing.gateway import Gateway, Passage
 from bucketboard.testing.operations import Request
-from bucketboard.testing.stream import Disconnected, Link, Stream, end_to_end, pass_body
+from bucketboard.testing.stream import Disconnected, Link, Stream, damaged, end_to_end, pass_body, read_body
 
 _IDLE_SECONDS = 2.0  # well below any server's keep-alive, so that a pooled connection is never stale
 
@@ -65,18 +67,24 @@ class Exchange:
     """A request, from its head to the end of its reply."""
 
     def __init__(
-        self, request: Request, client: Stream, upstream: Upstream, link: Link, meter: Meter
+        self,
+        request: Request,
+        client: Stream,
+        upstream: Upstream,
+        link: Link,
+        meter: Meter,
+        gateway: Gateway | None = None,
     ) -> None:
         self.request = request
         self._client = client
         self._upstream = upstream
         self._link = link
         self._meter = meter
+        self._passage = Passage(gateway, request) if gateway is not None else None
         self._status = NO_REPLY
         self._sent = self._received = 0
-        self._has_body = (
-            request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-        )
+        self._length = int(request.headers.get("content-length", "0"))
+        self._has_body = self._length != 0 or "transfer-encoding" in request.headers
 
     async def run(self, head: h11.Request, injections: Sequence[Injection]) -> Ending:
         """Carry it through; the end of the reply is still to be flushed."""
@@ -100,40 +108,44 @@ class Exchange:
             else:
                 decisive = injection
         await self._link.travel()
-        kind = decisive.fault.kind if decisive else None
-        if decisive is None or kind is FaultKind.LOST_REPLY or kind is FaultKind.TRUNCATE:
-            return await self._forward(head, kind)
+        if decisive is None:
+            return await self._forward(head, None)
+        kind = decisive.fault.kind
         if kind is FaultKind.STATUS:
-            return await self._reply(decisive)
+            return await self._reply(_error(decisive, self.request))
+        if kind is FaultKind.STALE and self.request.target in decisive.replies:
+            return await self._reply(decisive.replies[self.request.target])
         if kind is FaultKind.HANG:
             return await self._hang(decisive)
-        return Ending.CLOSE if kind is FaultKind.REFUSE else Ending.RESET
+        if kind in (FaultKind.REFUSE, FaultKind.RESET):
+            return Ending.CLOSE if kind is FaultKind.REFUSE else Ending.RESET
+        return await self._forward(head, decisive)
 
-    async def _forward(self, head: h11.Request, kind: FaultKind | None) -> Ending:
+    async def _forward(self, head: h11.Request, injection: Injection | None) -> Ending:
+        kind = injection.fault.kind if injection else None
         server = await self._upstream.take()
         upload: asyncio.Task[None] | None = None
         try:
+            headers, body = await self._outgoing(end_to_end(head.headers))
             server.queue(
-                h11.Request(
-                    method=head.method,
-                    target=head.target,
-                    headers=end_to_end(head.headers),
-                    http_version=b"1.1",
-                )
+                h11.Request(method=head.method, target=head.target, headers=headers, http_version=b"1.1")
             )
-            if self._has_body:
-                upload = asyncio.create_task(self._upload(server))
+            damage = self._length // 2 if kind is FaultKind.CORRUPT_UPLOAD else None
+            if body is not None:
+                server.queue(h11.Data(data=body))
+                server.queue(h11.EndOfMessage())
+                await server.flush()
+            elif self._has_body:
+                upload = asyncio.create_task(self._upload(server, damage))
             else:
                 await self._upload(server)
             response = await self._response(server)
             unwanted = self._client.http.they_are_waiting_for_100_continue
-            if kind is FaultKind.LOST_REPLY:
-                await pass_body(server, None, self._link, lambda size: None)
+            changed = self._passage is not None and self._passage.changes_reply(response.status_code)
+            if changed or kind in (FaultKind.MASK, FaultKind.STALE):
+                await self._gathered(server, response, injection, close=unwanted)
             else:
-                self._answer(response, close=unwanted)
-                length = int(dict(response.headers).get(b"content-length", b"0"))
-                limit = length // 2 if kind is FaultKind.TRUNCATE else None
-                await pass_body(server, self._client, self._link, self._count_received, limit)
+                await self._streamed(server, response, kind, close=unwanted)
             if upload is not None and not unwanted:
                 await upload
             if kind is FaultKind.LOST_REPLY:
@@ -146,9 +158,57 @@ class Exchange:
                     await upload
             self._upstream.give_back(server)
 
-    async def _upload(self, server: Stream) -> None:
+    async def _outgoing(self, headers: Headers) -> tuple[Headers, bytes | None]:
+        """What is forwarded: the headers, and the body where a gateway changes it."""
+        if self._passage is None:
+            return headers, None
+        body = None
+        if self._passage.changes_body:
+            await self._continue()
+            body = await read_body(self._client, self._link, self._count_sent)
+        return self._passage.outgoing(headers, body)
+
+    def _incoming(self, response: h11.Response, body: bytes) -> Reply:
+        """What is passed on; without *body*, its head."""
+        reply = Reply(response.status_code, response.reason, end_to_end(response.headers), body)
+        return reply if self._passage is None else self._passage.incoming(reply)
+
+    async def _streamed(
+        self, server: Stream, response: h11.Response, kind: FaultKind | None, *, close: bool
+    ) -> None:
+        reply = self._incoming(response, b"")
+        if kind is FaultKind.LOST_REPLY:
+            return await pass_body(server, None, self._link, lambda size: None)
+        self._answer(reply, close=close)
+        length = int(dict(response.headers).get(b"content-length", b"0"))
+        await pass_body(
+            server,
+            self._client,
+            self._link,
+            self._count_received,
+            limit=length // 2 if kind is FaultKind.TRUNCATE else None,
+            damage=length // 2 if kind is FaultKind.CORRUPT else None,
+        )
+
+    async def _gathered(
+        self, server: Stream, response: h11.Response, injection: Injection | None, *, close: bool
+    ) -> None:
+        """Pass on a reply that has to be known whole: it is changed, kept, or another one takes its place."""
+        kind = injection.fault.kind if injection else None
+        reply = self._incoming(response, await read_body(server, self._link, lambda size: None))
+        if injection is not None and kind is FaultKind.STALE:
+            injection.replies[self.request.target] = reply
+        elif injection is not None and kind is FaultKind.MASK and reply.status < 300:
+            reply = _error(injection, self.request)
+        elif kind is FaultKind.CORRUPT:
+            middle = len(reply.body) // 2
+            reply = replace(reply, body=damaged(reply.body, middle))
+        if kind is not FaultKind.LOST_REPLY:
+            self._send(reply, close=close, cut=kind is FaultKind.TRUNCATE)
+
+    async def _upload(self, server: Stream, damage: int | None = None) -> None:
         try:
-            await pass_body(self._client, server, self._link, self._count_sent)
+            await pass_body(self._client, server, self._link, self._count_sent, damage=damage)
             await server.flush()
         except Disconnected:
             server.reset()  # the client went away: so shall we, and the reader of the reply notices
@@ -167,34 +227,27 @@ class Exchange:
             self._client.queue(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
             await self._client.flush()
 
-    def _answer(self, response: h11.Response, close: bool) -> None:
-        headers = end_to_end(response.headers)
-        if close:
-            headers.append((b"Connection", b"close"))
-        self._status = response.status_code
-        self._meter.reply(self.request.operation, self._status)
-        self._client.queue(
-            h11.Response(status_code=response.status_code, headers=headers, reason=response.reason)
-        )
+    def _answer(self, reply: Reply, *, close: bool) -> None:
+        self._status = reply.status
+        self._meter.reply(self.request.operation, reply.status)
+        headers = [*reply.headers, (b"Connection", b"close")] if close else reply.headers
+        self._client.queue(h11.Response(status_code=reply.status, headers=headers, reason=reply.reason))
 
-    async def _reply(self, injection: Injection) -> Ending:
+    async def _reply(self, reply: Reply) -> Ending:
         unwanted = self._client.http.they_are_waiting_for_100_continue
         if not unwanted:
             await self._discard()
-        fault = injection.fault
-        bodyless = self.request.method == "HEAD" or fault.status in (204, 304)
-        document = b"" if bodyless else fault.document(self.request)
-        headers = [*fault.headers.items(), ("Content-Type", "application/xml")]
-        if fault.status != 204:
-            headers.append(("Content-Length", str(len(document))))
-        reason = responses.get(fault.status, "Injected")  # botocore takes no final status line without one
-        response = h11.Response(status_code=fault.status, headers=headers, reason=reason.encode())
-        self._answer(response, close=unwanted)
-        if document:
-            self._count_received(len(document))
-            self._client.queue(h11.Data(data=document))
-        self._client.queue(h11.EndOfMessage())
+        self._send(reply, close=unwanted)
         return Ending.CLOSE if unwanted else Ending.KEEP
+
+    def _send(self, reply: Reply, *, close: bool, cut: bool = False) -> None:
+        self._answer(reply, close=close)
+        body = reply.body[: len(reply.body) // 2] if cut else reply.body
+        if body and self.request.method != "HEAD":
+            self._count_received(len(body))
+            self._client.queue(h11.Data(data=body))
+        if not cut:
+            self._client.queue(h11.EndOfMessage())
 
     async def _hang(self, injection: Injection) -> Ending:
         await self._continue()
@@ -219,3 +272,15 @@ class Exchange:
     def _count_received(self, size: int) -> None:
         self._received += size
         self._meter.add(self.request.operation, received=size)
+
+
+def _error(injection: Injection, request: Request) -> Reply:
+    fault = injection.fault
+    bodyless = request.method == "HEAD" or fault.status in (204, 304)
+    document = b"" if bodyless else fault.document(request)
+    headers = [(name.encode(), value.encode()) for name, value in fault.headers.items()]
+    headers.append((b"Content-Type", b"application/xml"))
+    if fault.status != 204:
+        headers.append((b"Content-Length", str(len(document)).encode()))
+    reason = responses.get(fault.status, "Injected")  # botocore takes no final status line without one
+    return Reply(fault.status, reason.encode(), headers, document)

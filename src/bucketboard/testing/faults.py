@@ -14,9 +14,11 @@ from xml.sax.saxutils import escape
 
 from bucketboard.testing.operations import Request
 
+Headers = list[tuple[bytes, bytes]]
+
 
 class FaultKind(Enum):
-    """What happens to a request; only `SLOW`, `HOLD`, `LOST_REPLY` and `TRUNCATE` let it reach the server."""
+    """What happens to a request. `REFUSE`, `RESET`, `HANG` and `STATUS` keep it from the server."""
 
     REFUSE = "refuse"
     """The connection is closed without a reply."""
@@ -30,6 +32,15 @@ class FaultKind(Enum):
     """The server does what was asked, then the connection is reset without a reply."""
     TRUNCATE = "truncate"
     """The reply's head and half of its body are passed on, then the connection is reset."""
+    MASK = "mask"
+    """The server does what was asked and the client is told otherwise, as by `STATUS`; a refusal passes as it
+    is. So answers a gateway that lost the reply, asked again and passes on what it was told then."""
+    CORRUPT = "corrupt"
+    """One byte in the middle of the reply's body is another; its length is right."""
+    CORRUPT_UPLOAD = "corrupt_upload"
+    """One byte in the middle of the request's body reaches the server as another."""
+    STALE = "stale"
+    """The first matching request passes; later ones with the same target are answered as it was."""
     SLOW = "slow"
     """The request waits for `Fault.delay` seconds."""
     HOLD = "hold"
@@ -42,8 +53,9 @@ class Fault:
 
     *operation* is a name or several, *key* a glob (``*`` matches ``/`` too), *when* any further condition.
     Of the matching requests it hits the *nth* (from 1) and those after it, at most *times* of them (once
-    when only *nth* is given), each with *probability*. *status*, *code* and *headers* make the reply of
-    `FaultKind.STATUS`; a status of 200 gives an error document inside a success, as S3 can.
+    when only *nth* is given), each with *probability*. *status*, *code*, *headers* and *details* (further
+    elements of the document) make the reply of `FaultKind.STATUS` and `FaultKind.MASK`; a status of 200 gives
+    an error document inside a success, as S3 can. `bucketboard.testing.answers` has S3's own by name.
     """
 
     kind: FaultKind
@@ -56,6 +68,7 @@ class Fault:
     code: str = "SlowDown"
     delay: float = 0.0
     headers: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
     when: Callable[[Request], bool] | None = None
 
     def matches(self, request: Request) -> bool:
@@ -68,13 +81,24 @@ class Fault:
         )
 
     def document(self, request: Request) -> bytes:
-        """The S3 error document of a `FaultKind.STATUS`."""
+        """The S3 error document of a `FaultKind.STATUS` or `FaultKind.MASK`."""
+        details = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in self.details.items())
         return (
             '<?xml version="1.0" encoding="UTF-8"?>\n'
             f"<Error><Code>{escape(self.code)}</Code><Message>Injected fault.</Message>"
-            f"<Resource>{escape(f'/{request.bucket}/{request.key}')}</Resource>"
+            f"<Resource>{escape(f'/{request.bucket}/{request.key}')}</Resource>{details}"
             "<RequestId>INJECTED</RequestId></Error>"
         ).encode()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A server's whole reply."""
+
+    status: int
+    reason: bytes
+    headers: Headers
+    body: bytes
 
 
 class Injection:
@@ -88,7 +112,9 @@ class Injection:
         self._fired = 0
         self._occurrences: Counter[tuple[str, str]] = Counter()
         self._changed = Condition()
-        self.released = asyncio.Event()  # used in the proxy's loop alone
+        # Used in the proxy's loop alone.
+        self.released = asyncio.Event()
+        self.replies: dict[str, Reply] = {}
 
     @property
     def fired(self) -> int:

@@ -16,6 +16,7 @@ import h11
 from bucketboard.testing.counts import Counts, Meter, Recorded
 from bucketboard.testing.exchange import Ending, Exchange, Upstream
 from bucketboard.testing.faults import Fault, FaultKind, Injection
+from bucketboard.testing.gateway import Gateway
 from bucketboard.testing.operations import Request, classify
 from bucketboard.testing.stream import Disconnected, Link, Stream
 
@@ -30,6 +31,7 @@ class FaultProxy:
     Requests pass unchanged, Host included, so the server verifies the signature the client made for
     `url`. *latency* is added to each request, *bandwidth* (bytes per second) is shared by all bodies in
     both directions; *record* keeps every request in `requests`. Everything random comes from *seed*.
+    With a *gateway* signatures and ETags change on their way; see `Gateway`.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class FaultProxy:
         latency: float = 0.0,
         bandwidth: float | None = None,
         record: bool = False,
+        gateway: Gateway | None = None,
     ) -> None:
         address = urlsplit(upstream)
         if address.scheme != "http" or address.hostname is None:
@@ -48,6 +51,7 @@ class FaultProxy:
         self._seed = seed
         self._link = Link(latency, bandwidth)
         self._meter = Meter(record)
+        self._gateway = gateway
         self._faults_lock = Lock()
         self._injections: list[Injection] = []
         self._injected = 0
@@ -210,7 +214,7 @@ class FaultProxy:
             return Ending.CLOSE
         headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
         request = classify(head.method.decode("ascii"), head.target.decode("ascii"), headers)
-        exchange = Exchange(request, client, self._upstream, self._link, self._meter)
+        exchange = Exchange(request, client, self._upstream, self._link, self._meter, self._gateway)
         ending = await exchange.run(head, self._fired(request))
         if ending is not Ending.RESET:
             await client.flush()

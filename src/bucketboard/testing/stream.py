@@ -112,10 +112,30 @@ class Link:
             await asyncio.sleep(self._free_at - now)
 
 
+async def read_body(source: Stream, link: Link, count: Body) -> bytes:
+    """A whole body."""
+    pieces: list[bytes] = []
+    while not isinstance(event := await source.receive(), h11.EndOfMessage):
+        if not isinstance(event, h11.Data):
+            raise Disconnected("the connection ended within a body")
+        await link.carry(len(event.data))
+        count(len(event.data))
+        pieces.append(bytes(event.data))
+    return b"".join(pieces)
+
+
 async def pass_body(
-    source: Stream, sink: Stream | None, link: Link, count: Body, limit: int | None = None
+    source: Stream,
+    sink: Stream | None,
+    link: Link,
+    count: Body,
+    limit: int | None = None,
+    damage: int | None = None,
 ) -> None:
-    """Pass a body on to *sink*, or drop it, at most *limit* bytes of it; the end is left unflushed."""
+    """Pass a body on to *sink*, or drop it, at most *limit* bytes of it; the end is left unflushed.
+
+    The byte at offset *damage* is passed on as another.
+    """
     passed = 0
     while True:
         event = source.ready()
@@ -127,6 +147,8 @@ async def pass_body(
             data = event.data if limit is None else event.data[: limit - passed]
             await link.carry(len(data))
             count(len(data))
+            if damage is not None and passed <= damage < passed + len(data):
+                data = damaged(data, damage - passed)
             if sink is not None:
                 sink.queue(h11.Data(data=data))
             passed += len(data)
@@ -138,6 +160,11 @@ async def pass_body(
             return
         else:
             raise Disconnected("the connection ended within a body")
+
+
+def damaged(data: bytes, at: int) -> bytes:
+    """*data* with another byte at offset *at*, where it has one."""
+    return bytes(data[:at]) + bytes(byte ^ 1 for byte in data[at : at + 1]) + bytes(data[at + 1 :])
 
 
 def end_to_end(headers: h11._headers.Headers) -> list[tuple[bytes, bytes]]:

@@ -1,0 +1,363 @@
+"""Writers, a bucket, and everything that can happen to them, in any order.
+
+Whatever happens, what is in S3 is what was logged, from its beginning, in order and whole; what was
+acknowledged is there; nobody else's object is touched; nothing stays behind; nothing goes backwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from memory_s3 import Armed, Killed, MemoryBucket, MemoryS3
+
+from bucketboard.errors import BucketboardError, FencedError
+from bucketboard.events.record import crc32c, scan
+from bucketboard.replication import log as log_module
+from bucketboard.replication import plan, recover, replica, uploader
+from bucketboard.replication.log import EventLog, LogFile, State
+from bucketboard.replication.metadata import ObjectMetadata
+from bucketboard.replication.options import Options
+from bucketboard.replication.spool import Header, SpoolStorage
+from bucketboard.replication.storage import MemoryStorage
+from bucketboard.replication.uploader import Target, Uploader
+
+UNIT = 400
+"""The least a part may have here: five megabytes' stand-in, so that every way of growing takes few bytes."""
+PASSING = ["lost", "late", "reset", "masked", "SlowDown", "InternalError", "ConditionalRequestConflict"]
+KINDS = st.sampled_from([*PASSING, "ExpiredToken", "NoSuchUpload"])
+OPERATIONS = st.sampled_from(
+    [
+        *(None, "PutObject", "HeadObject", "ListObjectsV2", "CreateMultipartUpload", "UploadPartCopy"),
+        *("UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload", "ListMultipartUploads"),
+    ]
+)
+TALLY: dict[str, int] = {}
+"""What all examples together did, for whoever wants a table of it."""
+
+
+def count(what: str, number: int = 1) -> None:
+    TALLY[what] = TALLY.get(what, 0) + number
+
+
+class Writer:
+    """One process that logs: its log, its uploader, its view of the bucket, and what it was given to keep."""
+
+    def __init__(
+        self, s3: MemoryS3, bucket: str, spool: Path | None, clock: list[float], size: float
+    ) -> None:
+        self.id = uuid4().hex
+        self.bucket = MemoryBucket(bucket, s3)
+        self.spool = spool
+        self.appended: list[bytes] = []
+        self.errors: list[BucketboardError] = []
+        self.sequence = 0
+        self.fenced = self.closed = False
+        self.log = EventLog(self.new_file, roll_size=size, limit=float("inf"), report=self.errors.append)
+        self.target = Target(self.bucket, "exp/run/", user={"writer": self.id})
+        options = Options(upload_every=1.0)
+        self.uploader = Uploader(self.log, self.target, options, self.errors.append, clock=lambda: clock[0])
+
+    def new_file(self, _: int) -> LogFile:
+        log_id = uuid4().hex
+        if self.spool is None:
+            return LogFile.new(log_id, MemoryStorage())
+        header = Header(
+            log_id, self.id, self.sequence, self.bucket.name, "exp/run/", metadata={"writer": self.id}
+        )
+        self.sequence += 1
+        return LogFile.new(log_id, SpoolStorage.create(self.spool, header))
+
+    def advance(self) -> None:
+        try:
+            self.uploader.advance()
+        except FencedError:
+            self.fenced = True
+        except BucketboardError:
+            pass
+
+    @property
+    def live(self) -> bool:
+        return not (self.closed or self.fenced or self.bucket.dead)
+
+
+class UploaderMachine(RuleBasedStateMachine):
+    base: Path
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = f"model-{uuid4().hex}"
+        self.directory = self.base / self.name
+        self.directory.mkdir()
+        self.clock = [0.0]
+        self.writers: list[Writer] = []
+        self.dead: list[Writer] = []
+        self.foreign: dict[str, bytes] = {}
+        self.highest: dict[str, int] = {}
+        self.harmed: set[str] = set()
+        """Writers whose objects somebody has deleted or overwritten."""
+        count("examples")
+
+    def teardown(self) -> None:
+        for writer in self.writers + self.dead:
+            writer.bucket.dead = True
+            with contextlib.suppress(Exception):
+                writer.log.close()
+        count("faults", self.s3.faults if hasattr(self, "s3") else 0)
+        count("events", sum(len(writer.appended) for writer in self.writers + self.dead))
+        shutil.rmtree(self.directory)
+
+    @initialize(versioned=st.sampled_from([False, False, False, True]))
+    def begin(self, versioned: bool) -> None:
+        self.s3 = MemoryS3(UNIT, versioned)
+
+    # What a process does.
+
+    @precondition(lambda self: len([w for w in self.writers if w.live]) < 2)
+    @rule(memory=st.booleans(), roll=st.sampled_from([float("inf"), 6 * UNIT]))
+    def start(self, memory: bool, roll: float) -> None:
+        spool = None if memory else self.directory / "spool"
+        if spool:
+            spool.mkdir(mode=0o700, exist_ok=True)
+        self.writers.append(Writer(self.s3, self.name, spool, self.clock, roll))
+
+    def pick(self, which: int) -> Writer | None:
+        living = [writer for writer in self.writers if writer.live]
+        return living[which % len(living)] if living else None
+
+    @rule(which=st.integers(0, 1), sizes=st.lists(st.integers(0, 2 * UNIT), min_size=1, max_size=6))
+    def append(self, which: int, sizes: list[int]) -> None:
+        writer = self.pick(which)
+        if writer is not None:
+            items = [b"%08d" % (len(writer.appended) + n) + os.urandom(size) for n, size in enumerate(sizes)]
+            items = [_event(item) for item in items]
+            writer.appended += items
+            writer.log.write(items)
+
+    @rule(which=st.integers(0, 1))
+    def upload(self, which: int) -> None:
+        writer = self.pick(which)
+        if writer is not None:
+            self.step(writer)
+
+    def step(self, writer: Writer) -> None:
+        try:
+            writer.advance()
+        except Killed:
+            count("kills")
+            self.bury(writer)
+
+    @rule(which=st.integers(0, 1))
+    def roll(self, which: int) -> None:
+        writer = self.pick(which)
+        if writer is not None:
+            writer.log.seal(State.ROLLED)
+
+    @rule(seconds=st.floats(-1e6, 1e6))
+    def clock_jumps(self, seconds: float) -> None:
+        self.clock[0] += seconds
+
+    @rule(which=st.integers(0, 1))
+    def close(self, which: int) -> None:
+        """Faults end at some time, and then everything is stored."""
+        writer = self.pick(which)
+        if writer is None:
+            return
+        writer.log.seal(State.CLOSED)
+        writer.uploader.begin_close()
+        for _ in range(60):
+            if writer.uploader.complete or not writer.live:
+                break
+            self.step(writer)
+        if writer.bucket.dead:
+            return
+        writer.closed = True
+        count("closes")
+        if not writer.fenced:
+            assert writer.uploader.complete, writer.uploader.error
+            self.check_complete(writer, len(writer.appended))
+
+    @rule(which=st.integers(0, 1))
+    def crash(self, which: int) -> None:
+        writer = self.pick(which)
+        if writer is not None:
+            count("kills")
+            writer.bucket.dead = True
+            self.bury(writer)
+
+    def bury(self, writer: Writer) -> None:
+        for file in writer.log.files:
+            file.storage.close()  # as the kernel does; nothing is removed
+        self.writers.remove(writer)
+        self.dead.append(writer)
+
+    @rule()
+    def recover(self) -> None:
+        """Somebody finishes what dead writers have left in the spool."""
+        doomed = [writer for writer in self.dead if writer.spool is not None and not writer.closed]
+        if not doomed:
+            return
+        rescuer = MemoryBucket(self.name, self.s3)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(recover, "Bucket", lambda name, settings: rescuer)
+            results = recover.recover(self.directory / "spool", wait=30)
+        count("recoveries")
+        assert {each.state for each in results} <= {"sent", "held", "failed"}
+        failed = [each for each in results if each.state == "failed"]
+        assert all("somebody else" in each.error for each in failed), failed
+        for writer in doomed:
+            writer.closed = True
+            if writer.id not in self.harmed and not writer.fenced:
+                assert not failed or self.foreign
+                self.check_complete(writer, len(writer.appended))
+
+    # What happens to it.
+
+    @rule(which=st.integers(0, 1), kind=KINDS, after=st.integers(0, 4), operation=OPERATIONS)
+    def fault(self, which: int, kind: str, after: int, operation: str | None) -> None:
+        writer = self.pick(which)
+        if writer is not None:
+            writer.bucket.armed.append(Armed(kind, after, operation))
+
+    @rule(which=st.integers(0, 1), late=st.booleans(), after=st.integers(0, 8), operation=OPERATIONS)
+    def dies_at(self, which: int, late: bool, after: int, operation: str | None) -> None:
+        writer = self.pick(which)
+        if writer is not None:
+            writer.bucket.armed.append(Armed("killed-after" if late else "killed", after, operation))
+
+    @rule()
+    def delayed_requests_arrive(self) -> None:
+        self.s3.arrive()
+
+    @rule(which=st.integers(0, 5), how=st.sampled_from(["overwrite", "delete"]))
+    def somebody_else(self, which: int, how: str) -> None:
+        keys = sorted(set(self.s3.objects) - set(self.foreign))
+        if not keys:
+            return
+        key = keys[which % len(keys)]
+        self.harmed.add(self.owner(key) or "")
+        if how == "delete":
+            del self.s3.objects[key]
+        else:
+            self.s3.foreign(key)
+            self.foreign[key] = self.s3.objects[key].body
+        count(f"foreign {how}s")
+
+    # What must hold.
+
+    def owner(self, key: str) -> str | None:
+        metadata = ObjectMetadata.parse(self.s3.objects[key].content.metadata)
+        return metadata.user.get("writer") if metadata else None
+
+    def stored(self, writer: Writer) -> list[bytes]:
+        """The events of a writer's objects, in the order in which TensorBoard reads them."""
+        found = []
+        for key in sorted(self.s3.objects):
+            if self.owner(key) == writer.id:
+                entries = list(scan(self.s3.objects[key].body))
+                assert sum(entry.length for entry in entries) == len(self.s3.objects[key].body), "torn"
+                found += [bytes(entry.payload) for entry in entries[1:]]
+        return found
+
+    def check_complete(self, writer: Writer, events: int) -> None:
+        if writer.id in self.harmed:
+            return
+        self.s3.arrive()
+        assert self.stored(writer) == writer.appended[:events]
+        mine = [key for key in self.s3.objects if self.owner(key) == writer.id]
+        states = [ObjectMetadata.parse(self.s3.objects[key].content.metadata) for key in sorted(mine)]
+        assert State.LIVE not in {each.state for each in states if each}
+        assert not [each for each in self.s3.uploads.values() if each.key in mine], "uploads are left"
+
+    @invariant()
+    def objects_say_what_they_hold(self) -> None:
+        if not hasattr(self, "s3"):
+            return
+        for key, each in self.s3.objects.items():
+            metadata = ObjectMetadata.parse(each.content.metadata)
+            if metadata is not None:
+                assert (metadata.length, metadata.crc32c) == (len(each.body), crc32c(each.body))
+                assert key not in self.foreign
+
+    @invariant()
+    def what_is_foreign_stays(self) -> None:
+        for key, body in self.foreign.items():
+            assert self.s3.objects[key].body == body
+
+    @invariant()
+    def what_is_stored_is_a_prefix_that_grows(self) -> None:
+        for writer in self.writers + self.dead:
+            if writer.id in self.harmed:
+                continue
+            found = self.stored(writer)
+            assert found == writer.appended[: len(found)]
+            assert len(found) >= self.highest.get(writer.id, 0)
+            self.highest[writer.id] = len(found)
+            if not writer.closed:
+                assert writer.log.stored.events <= len(found)
+            assert writer.log.dropped == 0
+
+
+def _event(text: bytes) -> bytes:
+    """A serialised event that holds ``text`` as a file's version, and no tag."""
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    return Event(wall_time=1.0, step=1, file_version=text.hex()).SerializeToString()  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[UploaderMachine]:
+    """With megabytes and seconds made small."""
+    small: dict[tuple[Any, str], Any] = {
+        (plan, "MIN_PART"): UNIT,
+        (replica, "MIN_PART"): UNIT,
+        (plan, "COPY_RANGE"): 5 * UNIT,
+        (plan, "MAX_TAIL"): 3 * UNIT,
+        (uploader, "MAX_TAIL"): 3 * UNIT,
+        (plan, "MAX_PUT"): 4 * UNIT,
+        (log_module, "_BOUNDARY_SPACING"): UNIT // 8,
+        (uploader, "_BACKOFF_FIRST"): 0.0005,
+        (uploader, "_BACKOFF_MOST"): 0.001,
+    }
+    for (module, name), value in small.items():
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setitem(replica.Replica.__init__.__kwdefaults__, "most", 3 * UNIT)
+    return type("Machine", (UploaderMachine,), {"base": tmp_path})
+
+
+def test_whatever_happens_what_was_logged_is_stored(machine: type[UploaderMachine]) -> None:
+    run(machine, examples=50)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_whatever_happens_for_much_longer(machine: type[UploaderMachine]) -> None:
+    run(machine, examples=int(os.environ.get("MODEL_EXAMPLES", "2000")))
+
+
+def run(machine: type[UploaderMachine], *, examples: int, steps: int = 40) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=hypothesis.settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            derandomize=True,
+            deadline=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        ),
+    )
