@@ -156,7 +156,9 @@ def test_killed_at_a_hundred_moments_no_run_is_lost_halved_or_doubled(
         with FaultProxy(server.endpoint) as proxy:
             if name not in lengths:
                 whole = Trial(runs, name, f"whole-{name}", tmp_path)
-                assert start(name, proxy.url, *whole.arguments).wait() == 0
+                process = start(name, proxy.url, *whole.arguments)
+                _, complaint = process.communicate()
+                assert process.returncode == 0, complaint.decode()
                 whole.check_end()
                 lengths[name] = proxy.counts.total.requests
             trial = Trial(runs, name, f"trial{number}", tmp_path)
