@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-slow opaque reliability frameworks browser check bench bench-sync bench-pull bench-view bench-scan fuzz clean
+.PHONY: demo test test-slow conformance opaque reliability frameworks browser check bench bench-sync bench-pull bench-view bench-scan fuzz clean extras
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/bucketboard demo $(ARGS)
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not frameworks and not browser" $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow and not frameworks and not browser and not conformance" $(ARGS)
 
 test-slow: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS)
@@ -24,10 +24,19 @@ opaque: $(VENV)/test.stamp
 reliability: $(VENV)/test.stamp
 	$(BIN)/python bench/reliability.py $(ARGS)
 
-# What TensorFlow and Keras write, and our viewer beside an installed TensorFlow, in an environment of its own.
+# One suite on every S3 server that can run here; fails if one of them did not. Prints what each supports.
+conformance: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -n $(JOBS) -m conformance tests/conformance $(ARGS)
+
+# What the frameworks write, in an environment of its own, and our viewer beside an installed TensorFlow.
 frameworks: $(VENV)/test.stamp $(VENV)-frameworks/stamp
+	$(VENV)-frameworks/bin/python -m pytest -n $(JOBS) tests/frameworks $(ARGS)
 	BUCKETBOARD_TENSORFLOW_PYTHON=$(CURDIR)/$(VENV)-frameworks/bin/python \
 		$(BIN)/python -m pytest -n $(JOBS) -m frameworks tests/equality tests/logdir $(ARGS)
+
+# Each extra alone in a fresh environment: that it installs and works.
+extras: $(VENV)/test.stamp
+	$(BIN)/python tests/extras.py $(ARGS)
 
 # A real browser: Debian's, taken as it is or installed when we are root. Pictures are left in build/browser.
 browser: $(VENV)/test.stamp
@@ -58,9 +67,9 @@ bench-view: $(VENV)/test.stamp
 bench-scan: $(VENV)/test.stamp
 	$(BIN)/python bench/scan.py $(ARGS)
 
-# The native scan of event files with sanitizers, for SECONDS; with clang by libFuzzer.
+# All that is read from outside, for SECONDS altogether: the native scan with sanitizers, the rest by coverage.
 SECONDS ?= 300
-fuzz: $(VENV)/test.stamp
+fuzz: $(VENV)/fuzz.stamp
 	fuzz/run $(SECONDS)
 
 clean:
@@ -84,8 +93,13 @@ $(VENV)/test.stamp: pyproject.toml $(NATIVE) | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(VENV)/demo.stamp
 
-$(VENV)-frameworks/stamp: pyproject.toml | $(BIN)/python
-	@echo "installing TensorFlow into $(VENV)-frameworks (once, 2 GB) ..."
+$(VENV)/fuzz.stamp: $(VENV)/test.stamp
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@touch $@
+
+$(VENV)-frameworks/stamp: pyproject.toml tests/frameworks/requirements.txt | $(BIN)/python
+	@echo "installing the frameworks into $(VENV)-frameworks (once, 5 GB) ..."
 	@$(PYTHON) -m venv $(VENV)-frameworks
-	@$(VENV)-frameworks/bin/python -m pip install --quiet --disable-pip-version-check tensorflow-cpu tensorboard-plugin-profile --editable .
+	@$(VENV)-frameworks/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement tests/frameworks/requirements.txt --editable .
 	@touch $@

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from bucketboard.events.filename import is_event_file
 
-__all__ = ["HIDDEN", "Selection", "is_hidden", "is_shown"]
+__all__ = ["HIDDEN", "RUN_FILE", "Selection", "is_hidden", "is_shown"]
 
 HIDDEN = ".bucketboard"
+RUN_FILE = "bucketboard.json"
+"""Beside a run's event files: what is said of the run."""
 
 
 def is_hidden(path: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bucketboard.errors import InvalidError, Reason, UnavailableError
+from bucketboard.journal import list_visible
 from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.fast import FastBucket
 from bucketboard.store.url import S3Url
@@ -49,9 +50,9 @@ class BucketSource:
         return f"{self.bucket.endpoint} {self.url}"
 
     def files(self) -> dict[str, ObjectInfo]:
-        """All objects below the prefix."""
+        """All objects below the prefix but those that a change of runs, under way, hides."""
         start = len(self.url.prefix)
-        return {info.key[start:]: info for info in self.bucket.list(self.url.prefix).objects}
+        return {info.key[start:]: info for info in list_visible(self.bucket, self.url)}
 
     def get(self, path: str, start: int = 0, stop: int | None = None) -> tuple[bytes, ObjectInfo]:
         """One ranged GetObject."""

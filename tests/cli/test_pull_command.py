@@ -156,7 +156,7 @@ def test_a_terminal_shows_progress_without_secrets(
     os.close(ours)
     process.communicate(timeout=60)
     assert process.returncode == 3
-    assert b"2/2 files" in shown
+    assert b"2 of 2 files" in shown
     assert b"B/s" in shown
     assert b"refused" in shown
     assert server.secret_key.encode() not in shown

@@ -98,7 +98,7 @@ def test_what_can_not_be_sent_stays(
     victim = start(f"s3://{bucket[1]}/run", spool)
     victim.kill()
     victim.communicate()
-    assert main(["recover", "--spool", str(spool), "--wait", "1"]) == 1
+    assert main(["recover", "--spool", str(spool), "--wait", "5"]) == 1
     assert "127.0.0.1:9" in capsys.readouterr().err
     assert main(["recover", "--spool", str(spool), "--dry-run"]) == 0
     assert "1,000 events" in capsys.readouterr().out

@@ -28,12 +28,12 @@ def place(tmp_path: Path) -> Place:
 
 
 def test_a_newer_version_is_left_alone(place: Place) -> None:
-    body = json.dumps({"format": 2, "whatever": []}).encode()
+    body = json.dumps({"format": 3, "whatever": []}).encode()
     place.objects.put(MANIFEST, body)
     index = Index.open(place.objects)
     assert index.files == {}
-    assert "version 2" in index.trouble
-    with pytest.raises(InvalidError, match="version 2"):
+    assert "version 3" in index.trouble
+    with pytest.raises(InvalidError, match="version 3"):
         place.update()
     assert place.objects.get(MANIFEST)[0] == body
 

@@ -18,6 +18,7 @@ FIELDS = {
     "bucketboard-write",
     "bucketboard-length",
     "bucketboard-crc32c",
+    "bucketboard-gathered",
     "bucketboard-state",
 }
 
@@ -27,6 +28,7 @@ def _check(place: Place, key: str, state: str, user: dict[str, str]) -> dict[str
     metadata: dict[str, str] = head["Metadata"]
     data = place.get(key)
     assert set(metadata) == FIELDS | ({"bucketboard-user"} if user else set())
+    assert dict(urllib.parse.parse_qsl(metadata["bucketboard-gathered"])).keys() >= {"host", "python"}
     assert metadata["bucketboard-format"] == "1"
     assert int(metadata["bucketboard-length"]) == head["ContentLength"] == len(data)
     assert metadata["bucketboard-crc32c"] == f"{google_crc32c.value(data):08x}"

@@ -10,6 +10,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from bucketboard.cli.progress import Bar
 from bucketboard.cli.settings import add_settings, given_settings
 from bucketboard.errors import InvalidError, UnavailableError
 
@@ -77,8 +78,8 @@ def run(options: argparse.Namespace) -> int:
     while True:
         status = 1
         try:
-            with _Bar(not options.json and sys.stderr.isatty()) as progress:
-                report = update(source, objects, known=known, dry_run=options.dry_run, progress=progress)
+            with Bar("indexing", quiet=options.json) as bar:
+                report = update(source, objects, known=known, dry_run=options.dry_run, progress=bar.show)
             known = report.index
             _say(options, report)
             status = 1 if report.failures else 0
@@ -109,34 +110,7 @@ def _plain(report: Report) -> dict[str, Any]:
     found = {
         entry.name: getattr(report, entry.name)
         for entry in dataclasses.fields(report)
-        if entry.name not in ("damage", "failures", "index")
+        if entry.name not in ("damage", "failures", "index", "series")
     }
     damage = {path: [place.message for place in places] for path, places in report.damage.items()}
     return {**found, "damage": damage, "failures": {path: str(e) for path, e in report.failures.items()}}
-
-
-class _Bar:
-    """A bar of bytes on a terminal."""
-
-    def __init__(self, shown: bool) -> None:
-        self._shown = shown
-        self._lock = threading.Lock()
-        self._bar: Any = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def __call__(self, done: int, expected: int) -> None:
-        if not self._shown:
-            return
-        with self._lock:
-            if self._bar is None:
-                from tqdm import tqdm
-
-                self._bar = tqdm(total=expected, unit="B", unit_scale=True, desc="indexing", leave=False)
-            self._bar.n = max(self._bar.n, done)
-            self._bar.refresh()

@@ -9,12 +9,37 @@ import sys
 from collections.abc import Sequence
 
 from bucketboard import __version__
-from bucketboard.cli import demo, doctor, index, pull, recover, run, serve, sync
+from bucketboard.cli import (
+    archive,
+    compact,
+    demo,
+    doctor,
+    export,
+    index,
+    info,
+    label,
+    ls,
+    mv,
+    prune,
+    pull,
+    recover,
+    rm,
+    run,
+    serve,
+    sync,
+    undelete,
+    verify,
+)
 from bucketboard.errors import BucketboardError, InvalidError
 
 __all__ = ["main"]
 
-_COMMANDS = (serve, index, run, sync, pull, recover, doctor, demo)
+_COMMANDS = (
+    *(serve, index, run, sync, pull, recover),
+    *(ls, info, label, verify, export),
+    *(rm, undelete, prune, mv, archive, compact),
+    *(doctor, demo),
+)
 _EXAMPLES = """\
 examples:
   bucketboard demo                        see it work on this machine, without an account
@@ -24,7 +49,11 @@ examples:
                                           replicate what a training logs to a directory
   bucketboard sync runs s3://bucket/exp   replicate a log directory, once or with --watch
   bucketboard pull s3://bucket/exp runs   bring what is below exp into a directory, and follow it
+  bucketboard rm s3://bucket/exp/run1     remove a run; undelete brings it back
+  bucketboard export s3://bucket/exp tables
+                                          write all that was logged as Parquet, CSV or JSON lines
   bucketboard recover                     send what killed trainings left on this machine
+  bucketboard verify s3://bucket/exp      check every record that is stored below exp
   bucketboard doctor s3://bucket/exp      check what the bucket allows
 
 Run `bucketboard COMMAND -h` for more. Every setting of the bucket can also come from the AWS configuration,

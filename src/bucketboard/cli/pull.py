@@ -9,14 +9,15 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from bucketboard.cli.progress import Bar
 from bucketboard.cli.settings import add_settings, given_settings
 from bucketboard.cli.sync import COMPLETE, NOTHING, PARTIAL
 
 if TYPE_CHECKING:
-    from bucketboard.fetch.pull import Progress, PulledFile, PullReport
+    from bucketboard.fetch.pull import PulledFile, PullReport
 
 __all__ = ["add_parser", "add_pull_options", "run", "run_pull"]
 
@@ -85,7 +86,7 @@ def run_pull(options: argparse.Namespace) -> int:
     from bucketboard.fetch.pull import pull
 
     stop = threading.Event()
-    with _stopping(stop), _progress(sys.stderr.isatty()) as on_progress:
+    with _stopping(stop), Bar("pull") as bar:
         report = pull(
             options.source,
             options.directory,
@@ -97,7 +98,7 @@ def run_pull(options: argparse.Namespace) -> int:
             dry_run=options.dry_run,
             jobs=options.jobs,
             stop=stop,
-            on_progress=on_progress,
+            on_progress=lambda now: bar.files(now.bytes, now.bytes_total, now.files, now.files_total),
             on_file=_say_what_would_be_done if options.dry_run and not options.json else None,
             on_look=_print_json if options.watch and options.json else None,
             **given_settings(options),
@@ -133,25 +134,6 @@ def _stopping(stop: threading.Event) -> Iterator[None]:
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)
-
-
-@contextlib.contextmanager
-def _progress(shown: bool) -> Iterator[Callable[[Progress], None] | None]:
-    """A bar with bytes, files and rate, on a terminal."""
-    if not shown:
-        yield None
-        return
-    from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
-    with logging_redirect_tqdm(), tqdm(unit="B", unit_scale=True, unit_divisor=1024, desc="pull") as bar:
-
-        def show(progress: Progress) -> None:
-            bar.total = progress.bytes_total
-            bar.set_postfix_str(f"{progress.files}/{progress.files_total} files", refresh=False)
-            bar.update(progress.bytes - bar.n)
-
-        yield show
 
 
 def _say_what_would_be_done(file: PulledFile) -> None:

@@ -52,7 +52,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Recover, saying what becomes of each file."""
-    from bucketboard.replication.recover import recover
+    from bucketboard.supervise.recover import recover
 
     results = recover(
         options.spool,
@@ -72,6 +72,8 @@ def _print_json(result: Recovered) -> None:
 
 def _print(result: Recovered) -> None:
     what = f"{result.events:,} events, {result.bytes:,} bytes" if result.bytes else result.name or result.path
+    if result.bytes and not result.events:
+        what = f"{result.bytes:,} bytes of a log directory"
     said = {
         "sent": f"sent     {what} → {result.target}",
         "pending": f"pending  {what} → {result.target}",

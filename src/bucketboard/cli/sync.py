@@ -159,7 +159,12 @@ def _send(options: argparse.Namespace) -> int:
     )
     signals = _Signals() if watch else None
     timeout = None
-    with Bar(lambda: replicator.progress, quiet=options.json) as out.bar:
+
+    def ask(bar: Bar) -> None:
+        now = replicator.progress
+        bar.files(now.bytes, now.total_bytes, now.files, now.total_files)
+
+    with Bar("sync", ask=ask, quiet=options.json) as out.bar:
         try:
             if signals is not None:
                 if not options.json:

@@ -16,6 +16,7 @@ from bucketboard.fetch.download import Download, Stopped
 from bucketboard.fetch.file import Files, Prepared, PulledFile
 from bucketboard.fetch.keys import Refusal, lay_out
 from bucketboard.fetch.state import PulledState
+from bucketboard.journal import list_visible
 from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.url import S3Url
 
@@ -97,7 +98,7 @@ def list_wanted(
     bucket: Bucket, source: S3Url, wanted: Callable[[str], bool]
 ) -> tuple[dict[str, ObjectInfo], int]:
     """The wanted objects by their paths below ``source``, and how many requests that took."""
-    objects = bucket.list(source.prefix).objects
+    objects = list_visible(bucket, source)
     found = {}
     for info in objects:
         path = info.key[len(source.prefix) :]

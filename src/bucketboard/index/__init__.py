@@ -3,11 +3,11 @@
 Needs pyarrow (``pip install 'bucketboard[index]'``). docs/FORMAT.md says what lies where.
 """
 
-from bucketboard.index.build import Report, update
+from bucketboard.index.build import Report, look, update
 from bucketboard.index.directory import Directory, local_index
 from bucketboard.index.index import Covered, Index, ScalarRows, ValueRows
 from bucketboard.index.objects import BucketObjects, Objects, Source
-from bucketboard.index.parts import Tag
+from bucketboard.index.parts import Part, RunFile, Tag
 
 __all__ = [
     "BucketObjects",
@@ -15,11 +15,14 @@ __all__ = [
     "Directory",
     "Index",
     "Objects",
+    "Part",
     "Report",
+    "RunFile",
     "ScalarRows",
     "Source",
     "Tag",
     "ValueRows",
     "local_index",
+    "look",
     "update",
 ]

@@ -13,7 +13,7 @@ from bucketboard.index.index import Index
 from bucketboard.index.manifest import MANIFEST, Manifest, Segment
 from bucketboard.index.objects import Objects
 from bucketboard.index.parquet import RUNS, SCALARS, codes, in_order, join, pa, read_rows
-from bucketboard.index.parts import Head, Part, Tag, joined
+from bucketboard.index.parts import Head, Part, RunFile, Tag, joined
 from bucketboard.index.segment import ORDER, store
 
 __all__ = ["GRACE", "compacted", "expired"]
@@ -55,7 +55,7 @@ def compacted(
     else:
         return None
     try:
-        made = _merged(index, objects, chosen, valid)
+        made = _merged(index, objects, chosen, valid, files)
     except _Lost as lost:
         return compacted(index.without(lost.number), objects, files, now)
     later = [*segments[: chosen[0]], *([made] if made else ()), *segments[chosen[-1] + 1 :]]
@@ -86,9 +86,16 @@ def _stale(index: Index, valid: dict[str, list[int]]) -> float:
     return 1 - alive / total if total else 0.0
 
 
-def _merged(index: Index, objects: Objects, chosen: list[int], valid: dict[str, list[int]]) -> Segment | None:
+def _merged(
+    index: Index,
+    objects: Objects,
+    chosen: list[int],
+    valid: dict[str, list[int]],
+    files: Collection[str],
+) -> Segment | None:
     parts: dict[str, Part] = {}
     tags: dict[tuple[str, str], Tag] = {}
+    run_files: dict[str, RunFile] = {}
     scalars, values = [], []
     for number in chosen:
         head = index.heads[number]
@@ -96,12 +103,13 @@ def _merged(index: Index, objects: Objects, chosen: list[int], valid: dict[str, 
             continue
         counts = {path for path in head.parts if number in valid.get(path, ())}
         for path in counts:
-            parts[path] = _continued_part(parts.get(path), head.parts[path])
+            before = parts.get(path)
+            parts[path] = before.continued(head.parts[path]) if before else head.parts[path]
         for tag in head.tags:
             if tag.path in counts:
                 key = (tag.path, tag.tag)
-                before = tags.get(key)
-                tags[key] = before.continued(tag) if before else tag
+                known = tags.get(key)
+                tags[key] = known.continued(tag) if known else tag
         segment = index.manifest.segments[number]
         try:
             if segment.scalars:
@@ -111,10 +119,11 @@ def _merged(index: Index, objects: Objects, chosen: list[int], valid: dict[str, 
             if error.reason is Reason.NOT_FOUND or isinstance(error, CorruptDataError):
                 raise _Lost(number) from error
             raise
-    if not parts:
+        run_files |= {path: each for path, each in head.run_files.items() if path in files}
+    if not parts and not run_files:
         return None
     tables = (in_order(join(scalars, SCALARS), ORDER), in_order(join(values, RUNS), ORDER))
-    return store(objects, Head(parts, list(tags.values())), *tables)
+    return store(objects, Head(parts, list(tags.values()), run_files), *tables)
 
 
 def _of(table: Any, paths: Collection[str]) -> Any:
@@ -132,16 +141,6 @@ def _of(table: Any, paths: Collection[str]) -> Any:
         ]
     )
     return table.filter(pa.array(wanted[inverse]))
-
-
-def _continued_part(before: Part | None, part: Part) -> Part:
-    if before is None or part.begin == 0:
-        return part
-    start = float(np.fmin(before.start, part.start))
-    events = before.events + part.events
-    return Part(
-        part.path, before.begin, part.end, part.looked, part.etag, part.log_id, part.tail, start, events
-    )
 
 
 def expired(manifest: Manifest, objects: Objects, now: datetime.datetime) -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
-import math
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from bucketboard.errors import BucketboardError, CorruptDataError, Reason
 from bucketboard.index.manifest import Manifest, Segment, Unreadable, read_manifest
 from bucketboard.index.objects import Objects
 from bucketboard.index.parquet import RUNS, SCALARS, codes, empty, numbers, read_head, read_rows
-from bucketboard.index.parts import Head, Tag, chain, head_of, joined
+from bucketboard.index.parts import Head, Part, RunFile, Tag, chain, head_of, joined
 
 __all__ = ["Covered", "Index", "ScalarRows", "ValueRows"]
 
@@ -94,6 +94,10 @@ class Index:
         self.files: dict[str, Covered] = {}
         self.tags: dict[str, dict[str, Tag]] = {}
         """By file and tag, in the order of their first values' segments."""
+        self.parts: dict[str, Part] = {}
+        """What is known of each file as a whole."""
+        self.run_files: dict[str, RunFile] = {}
+        """By path, what ``bucketboard.json`` of a run said."""
         self.heads: list[Head | None] = []
         self.valid: dict[str, list[int]] = {}
         """Which segments count for each file."""
@@ -201,18 +205,14 @@ class Index:
             for tag in head.tags if head else ():
                 tags.setdefault(tag.path, []).append(tag)
             by_file.append(tags)
+            self.run_files |= head.run_files if head else {}
         for path, places in self.valid.items():
-            parts = [head.parts[path] for number in places if (head := self.heads[number])]
-            last = parts[-1]
-            starts = [part.start for part in parts if not math.isnan(part.start)]
+            part = functools.reduce(
+                Part.continued, (head.parts[path] for number in places if (head := self.heads[number]))
+            )
+            self.parts[path] = part
             self.files[path] = Covered(
-                last.end,
-                last.looked,
-                last.etag,
-                last.log_id,
-                last.tail,
-                min(starts, default=math.nan),
-                sum(part.events for part in parts),
+                part.end, part.looked, part.etag, part.log_id, part.tail, part.start, part.events
             )
             known = self.tags[path] = {}
             for tag in (tag for number in places for tag in by_file[number].get(path, ())):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -14,7 +15,10 @@ from bucketboard.index.objects import Objects
 __all__ = ["FORMAT", "MANIFEST", "Manifest", "Piece", "Segment", "Unreadable", "read_manifest"]
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
+"""Of format 1 are segments that say nothing of runs; they are read and added to."""
+_NAME = re.compile(r"(?:scalars|runs)/[\w-]{1,200}\.parquet")
+"""Of a piece: what a manifest names is read, so that it may name nothing else."""
 
 
 class Unreadable(Exception):
@@ -94,7 +98,13 @@ def _piece(found: Mapping[str, Any]) -> Piece:
     if not 0 <= numbers["head"] <= numbers["bytes"] or not 8 <= numbers["footer"] <= numbers["bytes"]:
         raise ValueError("lengths of a Parquet file")
     least, greatest = found["tags"]
-    return Piece(str(found["name"]), tags=(str(least), str(greatest)), **numbers)
+    return Piece(_name(found["name"]), tags=(str(least), str(greatest)), **numbers)
+
+
+def _name(found: Any) -> str:
+    if not isinstance(found, str) or not _NAME.fullmatch(found):
+        raise ValueError(f"{found!r} is no name of a Parquet file of an index")
+    return found
 
 
 def read_manifest(objects: Objects) -> Manifest:
@@ -120,7 +130,7 @@ def read_manifest(objects: Objects) -> Manifest:
             Segment(_piece(entry["runs"]), _piece(entry["scalars"]) if entry["scalars"] else None)
             for entry in found["segments"]
         ]
-        retired = tuple((str(name), float(since)) for name, since in found["retired"].items())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        retired = tuple((_name(name), float(since)) for name, since in found["retired"].items())
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Unreadable(f"the index's manifest is not one: {error!r}", etag) from error
     return Manifest(tuple(segments), etag, retired)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from bucketboard.events.columns import Columns, Damage
 from bucketboard.events.metadata import is_scalar
 from bucketboard.events.record import HEADER_BYTES
 from bucketboard.events.scanner import FileScanner
+from bucketboard.index.described import GATHERED, STATE, USER, hparams_in, pairs
 from bucketboard.index.index import Covered
 from bucketboard.index.objects import Source
 from bucketboard.index.parts import Part, Tag
@@ -27,6 +29,9 @@ _TAIL = 64
 """A record's end has its CRC, so that this many bytes tell one file from another."""
 _LOG_ID = "bucketboard-log"
 _TRIES = 3
+_LIVE = "live"
+_RACY = 2.0
+"""Seconds: times in listings are whole ones."""
 
 
 class _Replaced(Exception):
@@ -61,7 +66,7 @@ def read_news(
     """
     for _ in range(_TRIES):
         try:
-            return _read(source, path, listed.size, known, tags, progress)
+            return _read(source, path, listed, known, tags, progress)
         except _Replaced:
             known, tags = None, {}
     raise UnavailableError(f"{path} is replaced again and again", reason=Reason.CONFLICT)
@@ -70,16 +75,17 @@ def read_news(
 def _read(
     source: Source,
     path: str,
-    size: int,
+    listed: ObjectInfo,
     known: Covered | None,
     tags: Mapping[str, Tag],
     progress: Callable[[int], None],
 ) -> News:
-    begin = known.end if known else 0
+    begin, size = known.end if known else 0, listed.size
     scanner = FileScanner(begin)
     tail = known.tail if known else b""
     log_id = known.log_id if known else None
     etag, looked = "", 0
+    info = listed
     found: list[Columns] = []
     events: dict[int, bytes] = {}
     others: dict[str, bool] = {name: not is_scalar(tag.kind, tag.first) for name, tag in tags.items()}
@@ -109,8 +115,35 @@ def _read(
         if looked >= size or not len(fresh):
             break
     count = sum(columns.events for columns in found)
-    part = Part(path, begin, scanner.offset, looked, etag, log_id, tail, start, count)
+    rows = [columns for columns in found if len(columns)]
+    part = Part(
+        path,
+        begin,
+        scanner.offset,
+        looked,
+        etag,
+        log_id,
+        tail,
+        start,
+        count,
+        last=max((float(columns.wall_time.max()) for columns in rows), default=math.nan),
+        step=max((int(columns.step.max()) for columns in rows), default=None),
+        modified=_modified(listed, info.metadata.get(STATE, "")),
+        state=info.metadata.get(STATE, ""),
+        hparams=hparams_in(found),
+        metadata=pairs(info, USER),
+        gathered=pairs(info, GATHERED),
+    )
     return News(part, found, events, scanner.damage)
+
+
+def _modified(listed: ObjectInfo, state: str) -> float | None:
+    """As it was listed, so that what is written after the listing is looked at once more. So is an object
+    that may be finished, with the same bytes, within the second in which we look: NaN."""
+    if listed.last_modified is None:
+        return None
+    modified = listed.last_modified.timestamp()
+    return math.nan if state == _LIVE and time.time() - modified < _RACY else modified
 
 
 def _keep_events(

@@ -38,6 +38,7 @@ __all__ = [
     "pa",
     "read_head",
     "read_rows",
+    "values",
     "write",
 ]
 
@@ -80,8 +81,17 @@ RUNS = pa.schema(
         ("end", pa.int64()),
         ("looked", pa.int64()),
         ("tail", pa.binary()),
+        ("last", pa.float64()),
+        ("modified", pa.float64()),
+        ("state", pa.string()),
+        ("hparams", pa.string()),
+        ("metadata", pa.string()),
+        ("gathered", pa.string()),
+        ("labels", pa.string()),
     ]
 )
+_LATER = ("last", "modified", "state", "hparams", "metadata", "gathered", "labels")
+"""Columns that segments of format 1 do not have."""
 _DTYPES = {"double": "f8", "int64": "i8", "int32": "i4", "int8": "i1"}
 _GROUP = 1 << 16
 _WHOLE = 4 << 20
@@ -104,6 +114,19 @@ def numbers(column: Any) -> Any:
         return np.empty(0, dtype)
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return np.frombuffer(array.buffers()[1], dtype, len(array), array.offset * dtype.itemsize)
+
+
+def values(table: Any, name: str) -> list[Any]:
+    """A column as a list; many times as fast as pyarrow's own way where it has no nulls."""
+    column = table.column(name)
+    if column.null_count or not (pa.types.is_dictionary(column.type) or str(column.type) in _DTYPES):
+        found: list[Any] = column.to_pylist()
+        return found
+    if pa.types.is_dictionary(column.type):
+        places, known = codes(table, name)
+        return [known[place] for place in places.tolist()]
+    numbered: list[Any] = numbers(column).tolist()
+    return numbered
 
 
 def codes(table: Any, name: str) -> tuple[Any, list[str]]:
@@ -265,6 +288,9 @@ def read_head(objects: Objects, piece: Piece) -> Any:
 
 
 def _as(schema: Any, table: Any) -> Any:
+    if schema is RUNS and not set(_LATER) & set(table.schema.names):
+        for name in _LATER:
+            table = table.append_column(name, pa.nulls(len(table), schema.field(name).type))
     if not table.schema.equals(schema):
         raise ValueError("other columns than it should have")
     return table
@@ -289,6 +315,9 @@ def read_rows(objects: Objects, piece: Piece, tags: Collection[str] | None, sche
         return _as(schema, _rows(objects, piece, tags, schema))
 
 
+_KEYS = ("run", "file", "tag")
+
+
 def _rows(objects: Objects, piece: Piece, tags: Collection[str] | None, schema: Any) -> Any:
     if not piece.rows or (
         tags is not None and not any(piece.tags[0] <= tag <= piece.tags[1] for tag in tags)
@@ -302,7 +331,12 @@ def _rows(objects: Objects, piece: Piece, tags: Collection[str] | None, schema: 
         if _extent(file.metadata, group)[0] >= piece.head
         and _may_have(file.metadata.row_group(group).column(position).statistics, tags)
     ]
-    return _read(ranges, file, wanted) if wanted else empty(schema)
+    if not wanted:
+        return empty(schema)
+    table = _read(ranges, file, wanted)
+    if any(table.column(name).null_count for name in _KEYS):
+        raise ValueError("rows without their run, file or tag")
+    return table
 
 
 def _may_have(statistics: Any, tags: Collection[str] | None) -> bool:

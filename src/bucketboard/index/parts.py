@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from bucketboard.index.parquet import RUNS, codes, in_order, join, names, pa
+from bucketboard.index.parquet import RUNS, codes, in_order, join, names, pa, values
 
-__all__ = ["Head", "Part", "Tag", "chain", "head_of", "head_table", "joined", "split"]
+__all__ = ["Head", "Part", "RunFile", "Tag", "chain", "head_of", "head_table", "joined", "split"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,54 @@ class Part:
     start: float
     """The earliest wall time in it; NaN without any."""
     events: int
+    last: float | None
+    """The latest wall time of a value in it; NaN without any."""
+    step: int | None
+    """The greatest step in it; None without any."""
+    modified: float | None
+    """When that version was written, in seconds since the epoch, where its headers say it."""
+    state: str | None
+    """That of its object metadata, "" without any; None: from a segment that says nothing of runs."""
+    hparams: str | None
+    """Hyperparameters that are stated in it, as JSON."""
+    metadata: str | None
+    """The user's own pairs on the object, as JSON."""
+    gathered: str | None
+    """What the writer found out by itself, as JSON."""
+
+    def continued(self, later: Part) -> Part:
+        """This and the stretch behind it."""
+        return later if later.begin == 0 else replace(self.joined(later), begin=self.begin)
+
+    def joined(self, later: Part) -> Part:
+        """What this and a later part say of a run; all else is that of the later one."""
+        steps = [step for step in (self.step, later.step) if step is not None]
+        return replace(
+            later,
+            start=float(np.fmin(self.start, later.start)),
+            events=self.events + later.events,
+            last=_latest(self.last, later.last),
+            step=max(steps, default=None),
+            hparams=later.hparams or self.hparams,
+        )
+
+
+def _latest(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else float(np.fmax(one, other))
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """The contents of a run's ``bucketboard.json``, as JSON objects."""
+
+    path: str
+    etag: str
+    end: int
+    """Its length in bytes."""
+    modified: float | None
+    metadata: str
+    gathered: str
+    labels: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +96,24 @@ class Tag:
     step: int
     """Of the last value, as ``wall_time``."""
     wall_time: float
+    value: float | None
+    """The last value, if the series is one of scalars."""
 
     def continued(self, later: Tag) -> Tag:
         """This and what another segment says of the tag."""
         stated = self.stated if self.stated is not None else later.stated
-        return replace(
-            self, stated=stated, count=self.count + later.count, step=later.step, wall_time=later.wall_time
+        count = self.count + later.count
+        return Tag(
+            self.path,
+            self.tag,
+            self.plugin,
+            self.kind,
+            self.first,
+            stated,
+            count,
+            later.step,
+            later.wall_time,
+            later.value,
         )
 
 
@@ -63,6 +123,7 @@ class Head:
 
     parts: dict[str, Part]
     tags: list[Tag]
+    run_files: dict[str, RunFile] = field(default_factory=dict)
 
 
 def split(path: str) -> tuple[str, str]:
@@ -78,20 +139,20 @@ def joined(run: str, name: str) -> str:
 
 def _table(what: str, rows: Sequence[Any], **columns: Any) -> Any:
     arrays = []
-    for field in RUNS:
-        if field.name == "what":
+    for column in RUNS:
+        if column.name == "what":
             arrays.append(names([0] * len(rows), [what]))
-        elif field.name not in columns:
-            arrays.append(pa.nulls(len(rows), field.type))
-        elif pa.types.is_dictionary(field.type):
-            arrays.append(pa.array(columns[field.name], pa.string()).dictionary_encode())
+        elif column.name not in columns:
+            arrays.append(pa.nulls(len(rows), column.type))
+        elif pa.types.is_dictionary(column.type):
+            arrays.append(pa.array(columns[column.name], pa.string()).dictionary_encode())
         else:
-            arrays.append(pa.array(columns[field.name], field.type))
+            arrays.append(pa.array(columns[column.name], column.type))
     return pa.Table.from_arrays(arrays, schema=RUNS)
 
 
 def head_table(head: Head) -> Any:
-    """The rows of a head: files by run, then tags by tag and run."""
+    """The rows of a head: files by run, then tags by tag and run, then what runs say of themselves."""
     parts = list(head.parts.values())
     files = _table(
         "file",
@@ -100,7 +161,7 @@ def head_table(head: Head) -> Any:
         file=[split(part.path)[1] for part in parts],
         wall_time=[part.start for part in parts],
         count=[part.events for part in parts],
-        **{name: [getattr(part, name) for part in parts] for name in _PART},
+        **{name: [getattr(part, name) for part in parts] for name in (*_PART, *_SUMMARY)},
     )
     tags = _table(
         "tag",
@@ -109,30 +170,49 @@ def head_table(head: Head) -> Any:
         file=[split(tag.path)[1] for tag in head.tags],
         **{name: [getattr(tag, name) for tag in head.tags] for name in _TAG},
     )
-    return join([in_order(files, ("run", "file")), in_order(tags, ("tag", "run", "file"))], RUNS)
+    run_files = list(head.run_files.values())
+    runs = _table(
+        "run",
+        run_files,
+        run=[split(each.path)[0] for each in run_files],
+        file=[split(each.path)[1] for each in run_files],
+        **{name: [getattr(each, name) for each in run_files] for name in _RUN_FILE},
+    )
+    ordered = [
+        in_order(files, ("run", "file")),
+        in_order(tags, ("tag", "run", "file")),
+        in_order(runs, ("run",)),
+    ]
+    return join(ordered, RUNS)
 
 
 _PART = ("begin", "end", "looked", "etag", "log_id", "tail")
-"""Fields of Part that are columns, in order; then come ``wall_time`` and ``count``."""
-_TAG = ("tag", "plugin", "kind", "first", "stated", "count", "step", "wall_time")
+"""Fields of Part that are columns, in order; then come ``wall_time`` and ``count``, then these."""
+_SUMMARY = ("last", "step", "modified", "state", "hparams", "metadata", "gathered")
+_TAG = ("tag", "plugin", "kind", "first", "stated", "count", "step", "wall_time", "value")
 """Fields of Tag but for its path, in order."""
+_RUN_FILE = ("etag", "end", "modified", "metadata", "gathered", "labels")
+"""Fields of RunFile but for its path, in order."""
 
 
 def head_of(table: Any) -> Head:
-    """What the rows say: first those about files, then those about tags.
+    """What the rows say: those about files, those about tags, and those about runs.
 
     Raises:
         ValueError: they are in another order.
     """
     whats, known = codes(table, "what")
-    files, tags = (_stretch(table, whats == known.index(what) if what in known else None) for what in _WHATS)
+    files, tags, runs = (
+        _stretch(table, whats == known.index(what) if what in known else None) for what in _WHATS
+    )
     parts = {}
-    for path, *values in _rows(files, (*_PART, "wall_time", "count")):
-        parts[path] = Part(path, *values)
-    return Head(parts, [Tag(*values) for values in _rows(tags, _TAG)])
+    for row in _rows(files, (*_PART, "wall_time", "count", *_SUMMARY), {"log_id", *_SUMMARY}):
+        parts[row[0]] = Part(*row)
+    run_files = {row[0]: RunFile(*row) for row in _rows(runs, _RUN_FILE, {*_RUN_FILE[2:]})}
+    return Head(parts, [Tag(*row) for row in _rows(tags, _TAG, {"stated", "value"})], run_files)
 
 
-_WHATS = ("file", "tag")
+_WHATS = ("file", "tag", "run")
 
 
 def _stretch(table: Any, mask: Any) -> Any:
@@ -140,14 +220,23 @@ def _stretch(table: Any, mask: Any) -> Any:
     if mask is None:
         return table.slice(0, 0)
     rows = np.flatnonzero(mask)
+    if not len(rows):
+        return table.slice(0, 0)
     if len(rows) != rows[-1] + 1 - rows[0]:
-        raise ValueError("rows about files and tags are mixed")
+        raise ValueError("rows about files, tags and runs are mixed")
     return table.slice(int(rows[0]), len(rows))
 
 
-def _rows(table: Any, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """The path and some columns of each row."""
-    columns = [table.column(name).to_pylist() for name in ("run", "file", *names)]
+def _rows(table: Any, names: Sequence[str], nullable: Collection[str]) -> Iterator[tuple[Any, ...]]:
+    """The path and some columns of each row; only those that are ``nullable`` may miss.
+
+    Raises:
+        ValueError: something is missing that each row must have.
+    """
+    for name in ("run", "file", *names):
+        if name not in nullable and table.column(name).null_count:
+            raise ValueError(f"rows without {name}")
+    columns = [values(table, name) for name in ("run", "file", *names)]
     paths = map(joined, columns[0], columns[1])
     return zip(paths, *columns[2:], strict=True)
 

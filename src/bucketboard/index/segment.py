@@ -16,7 +16,7 @@ from bucketboard.index.manifest import Segment
 from bucketboard.index.news import News
 from bucketboard.index.objects import Objects
 from bucketboard.index.parquet import RUNS, SCALARS, empty, in_order, join, names, pa, write
-from bucketboard.index.parts import Head, Part, Tag, head_table, split
+from bucketboard.index.parts import Head, Part, RunFile, Tag, head_table, split
 
 __all__ = ["ORDER", "Gathering", "store"]
 
@@ -42,21 +42,24 @@ class Gathering:
     Whether a series is one of scalars is what its first value in the file says: each file can be read alone.
     """
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, *, heads_only: bool = False) -> None:
+        """With ``heads_only`` no values are kept."""
         self._index = index
+        self._heads_only = heads_only
         self.clear()
 
     def clear(self) -> None:
         """Begin with another segment."""
         self.parts: dict[str, Part] = {}
+        self.run_files: dict[str, RunFile] = {}
         self.rows = 0
         self._tags: list[Tag] = []
         self._scalars: dict[_Series, list[tuple[Any, ...]]] = {}
         self._values: list[Any] = []
 
     def head(self) -> Head:
-        """What it says of files and tags."""
-        return Head(self.parts, self._tags)
+        """What it says of files, tags and runs."""
+        return Head(self.parts, self._tags, self.run_files)
 
     def tables(self) -> tuple[Any, Any]:
         """Scalars and other values, sorted."""
@@ -91,6 +94,8 @@ class Gathering:
             if not len(columns):
                 continue
             self._note_tags(columns, path, tags, before, known)
+            if self._heads_only:
+                continue
             scalar_tags = np.array([known[tag] for tag in columns.tags] + [False], bool)
             scalars = columns.is_scalar & scalar_tags[columns.tag]
             self._add_scalars(columns, scalars, run, file)
@@ -123,7 +128,8 @@ class Gathering:
                 stated = here.stated if here.stated is not None else stated
             known.setdefault(name, is_scalar(kind, first))
             plugin = before[name].plugin if name in before else plugin_of(kind, first)
-            tags[name] = Tag(path, name, plugin, kind, first, stated, count, step, wall_time)
+            value = float(columns.value[last_row]) if known[name] else None
+            tags[name] = Tag(path, name, plugin, kind, first, stated, count, step, wall_time, value)
 
     def _add_scalars(self, columns: Columns, rows: Any, run: str, file: str) -> None:
         order = np.flatnonzero(rows)

@@ -89,6 +89,11 @@ class Follower:
         return self._row.length if self.whole or self._row.length < MIN_PART else 0
 
     @property
+    def stored(self) -> int:
+        """The bytes that the object held when it was last seen."""
+        return self._row.length
+
+    @property
     def live(self) -> bool:
         """Whether this process left the object marked as one that may still grow."""
         return self._began and self._row.state == State.LIVE.value

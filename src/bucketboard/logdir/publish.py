@@ -56,5 +56,5 @@ class _Replicated:
                 data = file.read(max(0, end - start))
         except OSError as error:
             raise UnavailableError(f"{path}: {error.strerror}", reason=Reason.NOT_FOUND) from error
-        metadata = {"bucketboard-log": row.log_id}
+        metadata = {"bucketboard-log": row.log_id, "bucketboard-state": row.state}
         return data, ObjectInfo(f"{self._url.prefix}{path}", row.length, row.etag, metadata=metadata)

@@ -93,7 +93,7 @@ class Replicator:
             self._root, self._options.selection, self._account.refused, key_bytes=len(url.prefix.encode())
         )
         identity = (os.path.realpath(self._root), settings.endpoint() or "", str(url))
-        self._cache = Cache(self._options.cache or default_path(*identity))
+        self._cache = Cache(Path(self._options.cache or default_path(*identity)))
         self._agenda = Agenda()
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._senders = Workers(self._options.jobs, "bucketboard-send")
@@ -205,6 +205,7 @@ class Replicator:
         report.bytes, report.requests = meter.bytes_sent, meter.requests
         report.seconds = time.monotonic() - self._began
         report.files = len(self._account.sent)
+        report.stored = sum(min(entry.follower.stored, entry.found.size) for entry in self._agenda)
 
     def _run(self) -> None:
         while not self._stopped.is_set():

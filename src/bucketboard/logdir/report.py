@@ -47,11 +47,15 @@ class Progress:
 
 @dataclass
 class SyncReport:
-    """``files`` were sent, in requests with ``bytes`` of bodies; ``unchanged`` had nothing new."""
+    """``files`` were sent, in requests with ``bytes`` of bodies; ``unchanged`` had nothing new.
+
+    ``stored`` are the bytes of the directory's files that the bucket is known to hold.
+    """
 
     files: int = 0
     unchanged: int = 0
     bytes: int = 0
+    stored: int = 0
     requests: int = 0
     retries: int = 0
     deleted: int = 0

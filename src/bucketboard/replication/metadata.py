@@ -10,14 +10,16 @@ import json
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from bucketboard.replication.log import State
+from bucketboard.selection import RUN_FILE
 
 __all__ = ["RUN_FILE", "ObjectMetadata", "run_file"]
 
 FORMAT = "1"
-RUN_FILE = "bucketboard.json"
 USER_BYTES = 1024
+GATHERED_BYTES = 512
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class ObjectMetadata:
     state: State
     user: Mapping[str, str] = field(default_factory=dict)
     damaged: int | None = None
+    gathered: Mapping[str, str] = field(default_factory=dict)
+    """What the writer found out by itself."""
 
     def headers(self) -> dict[str, str]:
         """The metadata's names and values, all ASCII."""
@@ -48,7 +52,9 @@ class ObjectMetadata:
         if self.damaged is not None:
             values["bucketboard-damaged"] = str(self.damaged)
         if self.user:
-            values["bucketboard-user"] = _encoded(self.user)
+            values["bucketboard-user"] = _encoded(self.user, USER_BYTES)
+        if self.gathered:
+            values["bucketboard-gathered"] = _encoded(self.gathered, GATHERED_BYTES)
         return values
 
     @classmethod
@@ -63,32 +69,41 @@ class ObjectMetadata:
                 int(values["bucketboard-length"]),
                 int(values["bucketboard-crc32c"], 16),
                 State(values["bucketboard-state"]),
-                dict(urllib.parse.parse_qsl(values.get("bucketboard-user", ""), keep_blank_values=True)),
+                _decoded(values.get("bucketboard-user", "")),
                 int(values["bucketboard-damaged"]) if "bucketboard-damaged" in values else None,
+                _decoded(values.get("bucketboard-gathered", "")),
             )
         except (KeyError, ValueError):
             return None
 
 
-def _encoded(user: Mapping[str, str]) -> str:
+def _decoded(text: str) -> dict[str, str]:
+    return dict(urllib.parse.parse_qsl(text, keep_blank_values=True))
+
+
+def _encoded(pairs: Mapping[str, str], most: int) -> str:
     """As many of the pairs, in order, as fit."""
     text = ""
-    for pair in user.items():
+    for pair in pairs.items():
         longer = (
             text
             + ("&" if text else "")
             + urllib.parse.urlencode([pair], errors="backslashreplace", quote_via=urllib.parse.quote)
         )
-        if len(longer) <= USER_BYTES:
+        if len(longer) <= most:
             text = longer
     return text
 
 
-def run_file(user: Mapping[str, str]) -> bytes | None:
-    """The contents of ``bucketboard.json``, None where the objects' own metadata holds all of ``user``."""
-    fitting = urllib.parse.parse_qsl(_encoded(user), keep_blank_values=True)
-    if len(fitting) == len(user):
+def run_file(user: Mapping[str, str], gathered: Mapping[str, str] | None = None) -> bytes | None:
+    """What a writer says in ``bucketboard.json``; None where the objects' own metadata holds all of ``user``
+    and nothing was ``gathered`` beyond what they hold."""
+    said: dict[str, Any] = {}
+    if len(_decoded(_encoded(user, USER_BYTES))) != len(user):
+        said["metadata"] = dict(user)
+    if gathered:
+        said["gathered"] = dict(gathered)
+    if not said:
         return None
-    return json.dumps({"format": 1, "metadata": dict(user)}, ensure_ascii=False, indent=1).encode(
-        errors="backslashreplace"
-    )
+    text = json.dumps({"format": 1, **said}, ensure_ascii=False, indent=1)
+    return text.encode(errors="backslashreplace")

@@ -31,6 +31,12 @@ class Options:
     drain_on_sigterm: bool = setting(
         False, "bool", help="on SIGTERM upload first, then do what was done before"
     )
+    gather_metadata: bool = setting(
+        True, "bool", help="keep git commit, host, versions and job on the objects"
+    )
+    gather_command: bool = setting(
+        False, "bool", help="keep the command line in bucketboard.json, without what looks like a secret"
+    )
     rank_zero_only: bool = setting(False, "bool", help="write only in the process of rank 0")
 
     def __post_init__(self) -> None:

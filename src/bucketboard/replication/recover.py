@@ -15,17 +15,17 @@ from typing import Any
 from bucketboard.errors import BucketboardError, CorruptDataError
 from bucketboard.replication.log import EventLog, LogFile, State
 from bucketboard.replication.options import Options
-from bucketboard.replication.spool import Header, SpoolStorage, default_directories, entries, remove_finished
+from bucketboard.replication.spool import Header, SpoolStorage, default_directories, entries
 from bucketboard.replication.uploader import Sidecar, Target, Uploader
 from bucketboard.store.bucket import Bucket
 from bucketboard.store.settings import Settings
 
-__all__ = ["Recovered", "recover"]
+__all__ = ["Recovered", "recover_logs"]
 
 
 @dataclass(frozen=True)
 class Recovered:
-    """One spooled file: ``state`` is sent, pending (dry run), held (its writer lives) or failed."""
+    """A spooled file or directory: ``state`` is sent, pending (dry run), held (its writer lives), failed."""
 
     path: str
     target: str
@@ -36,7 +36,7 @@ class Recovered:
     error: str = ""
 
 
-def recover(
+def recover_logs(
     spool: str | os.PathLike[str] | None = None,
     *,
     dry_run: bool = False,
@@ -45,18 +45,7 @@ def recover(
     on_result: Callable[[Recovered], None] = lambda result: None,
     **settings: Any,
 ) -> list[Recovered]:
-    """Send what spools of dead writers hold, to where their headers say; then remove it.
-
-    Files that a living writer holds are left to it, so this may run at any time, and twice does no harm.
-
-    Args:
-        spool: the directory; None: wherever the user's writers spool by default.
-        dry_run: only say what is there.
-        wait: seconds to try each dead writer's log.
-        within: seconds for all of them together.
-        on_result: called for each file when it is done.
-        settings: fields of `Settings` that differ from what the writer was given, such as ``profile``.
-    """
+    """Send the logs of dead writers, and remove them. The arguments are those of ``bucketboard.recover``."""
     results: list[Recovered] = []
 
     def done(result: Recovered) -> None:
@@ -81,9 +70,6 @@ def recover(
         left = max(0.0, min(wait, deadline - time.monotonic()))
         for result in _DeadWriter(storages, settings).send(dry_run, left):
             done(result)
-    if not dry_run:
-        for directory in directories:
-            remove_finished(directory)
     return results
 
 
@@ -158,7 +144,11 @@ class _DeadWriter:
             self._new_file, roll_size=options.roll_size, limit=limit, report=self._errors.append, files=files
         )
         target = Target(
-            Bucket(header.bucket, self._settings), header.prefix, header.suffix, dict(header.metadata)
+            Bucket(header.bucket, self._settings),
+            header.prefix,
+            header.suffix,
+            dict(header.metadata),
+            lambda: header.gathered,
         )
         sent = {storage.header.log_id: storage.header.sent for storage in self._storages}
         uploader = Uploader(log, target, options, self._errors.append, sent_before=sent)

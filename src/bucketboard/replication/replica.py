@@ -93,6 +93,7 @@ class Replica:
         capabilities: Capabilities,
         names: RunNames | None,
         user: Mapping[str, str],
+        gathered: Mapping[str, str] | None = None,
         *,
         sent: int | None = None,
         most: int = MAX_TAIL,
@@ -103,6 +104,7 @@ class Replica:
         self._can = capabilities
         self._names = names
         self._user = user
+        self._gathered = gathered or {}
         self._etag: str | None = None
         self._known = sent is None or not file.name  # what never had a name was never sent
         self._began = bool(sent)
@@ -372,6 +374,7 @@ class Replica:
             state,
             self._user,
             damaged if damaged is not None and damaged < target.bytes else None,
+            self._gathered,
         )
         return Content(CONTENT_TYPE, metadata.headers(), final=state is not State.LIVE)
 

@@ -68,6 +68,7 @@ class Header:
     append: str = "auto"
     settings: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    gathered: Mapping[str, str] = field(default_factory=dict)
     created: float = field(default_factory=time.time)
     sent: int = 0
     format: int = FORMAT
@@ -90,7 +91,7 @@ class Header:
                 raise CorruptDataError(
                     f"{path} has spool format {values['format']}", hint="recover it with a newer bucketboard"
                 )
-            return cls(**{f.name: values[f.name] for f in fields(cls)})
+            return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptDataError(f"{path} is no spool header: {error}") from error
 

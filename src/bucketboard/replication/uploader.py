@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import json
 import logging
 import random
 import threading
@@ -19,7 +20,9 @@ from bucketboard.replication.options import Options
 from bucketboard.replication.plan import MAX_TAIL
 from bucketboard.replication.position import Mark
 from bucketboard.replication.replica import ObjectGone, Replica, SegmentsNeeded
+from bucketboard.replication.run_file import write_run_file
 from bucketboard.replication.storage import Storage
+from bucketboard.selection import RUN_FILE
 from bucketboard.store.bucket import Bucket, Content
 from bucketboard.store.capabilities import Capabilities, capabilities_of
 
@@ -39,6 +42,8 @@ class Target:
     prefix: str
     suffix: str = ""
     user: Mapping[str, str] = field(default_factory=dict)
+    gather: Callable[[], Mapping[str, str]] = dict
+    """Finds out what else the objects carry; may take a while, and is asked by the uploader's thread."""
 
     def __str__(self) -> str:
         return f"s3://{self.bucket.name}/{self.prefix.rstrip('/')}"
@@ -224,8 +229,11 @@ class Uploader:
             sidecar = self._sidecars[0]
             body = sidecar.storage.read(0, sidecar.storage.size)
             key = self._target.prefix + sidecar.name
-            content = Content(sidecar.content_type, {}, final=True)
-            self._target.bucket.put(key, body, content, crc=crc32c(body))
+            if sidecar.name == RUN_FILE:
+                write_run_file(self._target.bucket, key, json.loads(body))
+            else:
+                content = Content(sidecar.content_type, {}, final=True)
+                self._target.bucket.put(key, body, content, crc=crc32c(body))
             sidecar.storage.remove()  # first: who sees that all is done may end the process
             with contextlib.suppress(ValueError):  # replaced meanwhile by a newer one
                 self._sidecars.remove(sidecar)
@@ -235,6 +243,9 @@ class Uploader:
             self._can = capabilities_of(self._target.bucket)
             self._check_versions()
         if self._replica is None or self._replica[0] is not file:
+            gathered = self._gathered()
+            if gathered:
+                file.storage.note(gathered=dict(gathered))
             replica = Replica(
                 self._target.bucket,
                 self._target.prefix,
@@ -242,10 +253,18 @@ class Uploader:
                 self._can,
                 self._names,
                 self._target.user,
+                gathered,
                 sent=self._sent_before.get(file.log_id),
             )
             self._replica = (file, replica)
         return self._replica[1]
+
+    def _gathered(self) -> Mapping[str, str]:
+        try:
+            return self._target.gather()
+        except Exception:  # whatever a machine or a repository holds: it must not keep events back
+            logger.debug("%s: nothing gathered", self._target, exc_info=True)
+            return {}
 
     def _check_versions(self) -> None:
         can = self._can

@@ -6,11 +6,13 @@ float32), those of TensorBoard's Python loader.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from tensorboard.compat.proto import event_pb2, summary_pb2, types_pb2
 from tensorboard.plugins.audio import plugin_data_pb2 as audio_pb2
 from tensorboard.plugins.image import plugin_data_pb2 as image_pb2
@@ -45,6 +47,10 @@ _CLASSES = {
 }
 
 
+_MOST_REPEATED = 1 << 20
+"""Elements of a tensor beyond those that are there one by one: a single one may stand for all of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metadata:
     """What is the same for all points of a series."""
@@ -73,8 +79,14 @@ _IMPLIED = {
 
 @lru_cache(maxsize=4096)
 def metadata_of(kind: int, stated: bytes) -> Metadata:
-    """The metadata of a series whose first value is of ``kind`` and states ``stated``."""
-    given = summary_pb2.SummaryMetadata.FromString(stated)
+    """The metadata of a series whose first value is of ``kind`` and states ``stated``.
+
+    What is stated and is no metadata counts as not stated: the series of a run can't hide each other.
+    """
+    try:
+        given = summary_pb2.SummaryMetadata.FromString(stated)
+    except DecodeError:
+        given = summary_pb2.SummaryMetadata()
     plugin = given.plugin_data.plugin_name
     implied = _IMPLIED.get(Kind(kind))
     if given.data_class == UNKNOWN and implied is not None:
@@ -104,6 +116,9 @@ def tensor_of(payload: bytes, index: int) -> Any:
         return np.array(value.simple_value, np.float32)
     if what is None:  # a value that has metadata alone
         return np.empty(0, np.float32)
+    elements = math.prod(dimension.size for dimension in value.tensor.tensor_shape.dim)
+    if elements > max(len(payload), _MOST_REPEATED):
+        raise ValueError(f"a tensor of {elements} elements in {len(payload)} bytes")
     return tensor_util.make_ndarray(value.tensor)
 
 

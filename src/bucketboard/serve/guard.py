@@ -87,9 +87,9 @@ class Guard:
         self._cookie = (
             hashlib.sha256(b"bucketboard cookie\0" + self._token).hexdigest() if self._token else ""
         )
-        self._hosts = {name.lower() for name in allowed_hosts if not name.startswith("*.")}
+        self._named = {name.lower() for name in allowed_hosts if not name.startswith("*.")}
         self._domains = tuple(name[1:].lower() for name in allowed_hosts if name.startswith("*."))
-        self._hosts |= {"localhost"}
+        self._hosts = {"localhost", *self._named}
         if exposed_everywhere:
             self._hosts |= {socket.gethostname().lower(), socket.getfqdn().lower()}
         elif host is not None:
@@ -117,6 +117,10 @@ class Guard:
                 "403 Forbidden",
                 "This host name is not served: start with --allowed-host to allow it.\n",
             )
+        if not self._is_own_page(environ):
+            return _answer(start, "403 Forbidden", "Pages of other sites can't ask here.\n")
+        if not _is_text(environ.get("QUERY_STRING", "")):
+            return _answer(start, "400 Bad Request", "The query is no UTF-8.\n")
         query = urllib.parse.parse_qsl(environ.get("QUERY_STRING", ""), keep_blank_values=True)
         shown = [value for name, value in query if name == "token"]
         if self._token is not None and shown and self._is_token(shown[0]):
@@ -175,19 +179,49 @@ class Guard:
         assert self._token is not None
         return hmac.compare_digest(value.encode("utf-8", "surrogateescape"), self._token)
 
+    def _is_own_page(self, environ: dict[str, Any]) -> bool:
+        """Browsers name the page's origin with every POST, and with what a page of another site asks for.
+
+        It is ours if it is what was asked for, here or, by their own account, at a proxy before us; pages
+        can set none of these headers.
+        """
+        origin = environ.get("HTTP_ORIGIN", "")
+        if not origin or environ.get("HTTP_SEC_FETCH_SITE") == "same-origin":
+            return True
+        own = {environ.get("HTTP_HOST", "").lower(), environ.get("HTTP_X_FORWARDED_HOST", "").lower()}
+        place = origin.lower().partition("://")[2]
+        return bool(place) and (place in own or self._is_known(_hostname(place), self._named))
+
+    def _is_known(self, name: str, hosts: set[str]) -> bool:
+        return name in hosts or name.endswith(self._domains or ("\0",))
+
     def _is_host_allowed(self, header: str) -> bool:
         """An address can't be rebound, a name can: only known ones are let through."""
         if not header:  # HTTP/1.0; a browser always sends it
             return True
-        try:
-            name = (urllib.parse.urlsplit(f"//{header}").hostname or "").rstrip(".")
-        except ValueError:
-            return False
+        name = _hostname(header)
         try:
             ipaddress.ip_address(name)
         except ValueError:
-            return name in self._hosts or name.endswith(self._domains or ("\0",)) or "*" in self._hosts
+            return self._is_known(name, self._hosts) or "*" in self._hosts
         return True
+
+
+def _hostname(address: str) -> str:
+    """The host in ``host:port``, "" where there is none."""
+    try:
+        return (urllib.parse.urlsplit(f"//{address}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_text(query: str) -> bool:
+    """Whether the bytes of a WSGI string are UTF-8, which TensorBoard takes for granted."""
+    try:
+        query.encode("latin-1").decode()
+    except UnicodeError:
+        return False
+    return True
 
 
 def _answer(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from bucketboard.errors import BucketboardError, InvalidError, Reason, UnavailableError
-from bucketboard.store.client import forget, is_aws, s3_client
+from bucketboard.store.client import forget, is_aws, new_session, s3_client
 from bucketboard.store.settings import Settings
 
 __all__ = ["Bucket", "Content", "Listing", "Meter", "ObjectInfo", "Part", "check_match"]
@@ -100,15 +100,37 @@ class Bucket:
     @property
     def on_aws(self) -> bool:
         """Whether this is AWS itself rather than an S3-compatible server."""
-        try:
-            return is_aws(s3_client(self.settings, attempts=self._attempts))
-        except Exception as error:
-            raise self._translate(error, "Connect", "") from error
+        return is_aws(self._client())
 
     @property
     def endpoint(self) -> str:
         """The endpoint's URL as configured, "" for AWS's own."""
         return self.settings.endpoint() or ""
+
+    @property
+    def region(self) -> str:
+        """The region that requests are signed for."""
+        return str(self._client().meta.region_name)
+
+    @property
+    def service_url(self) -> str:
+        """Where requests go, also where no endpoint is configured."""
+        return str(self._client().meta.endpoint_url)
+
+    @property
+    def credentials(self) -> str | None:
+        """How credentials were found, never what they are; None: there are none."""
+        try:
+            found = new_session(self.settings).get_credentials()
+        except Exception as error:
+            raise self._translate(error, "Connect", "") from error
+        return None if found is None else str(found.method)
+
+    def _client(self) -> Any:
+        try:
+            return s3_client(self.settings, attempts=self._attempts)
+        except Exception as error:
+            raise self._translate(error, "Connect", "") from error
 
     def put(
         self,
@@ -194,16 +216,33 @@ class Bucket:
             )
         return listing
 
-    def delete(self, key: str) -> None:
-        """DeleteObject."""
-        self._call("DeleteObject", key)
+    def delete(self, key: str, version_id: str | None = None) -> None:
+        """DeleteObject; with ``version_id`` of that version for good."""
+        self._call("DeleteObject", key, **({} if version_id is None else {"VersionId": version_id}))
 
-    def delete_many(self, keys: Sequence[str]) -> Sequence[tuple[str, str]]:
-        """DeleteObjects, a thousand at a time; gives the keys that were refused, and why."""
-        refused = []
+    def delete_many(
+        self, keys: Sequence[str], etags: Mapping[str, str] | None = None
+    ) -> Sequence[tuple[str, str]]:
+        """DeleteObjects, a thousand at a time; gives the keys that were refused, and why.
+
+        With ``etags`` only those that still have theirs, where the server knows this condition: AWS does.
+        Where the server does not take DeleteObjects (some want an MD5 that is sent no more, some know it not),
+        one DeleteObject for each.
+        """
+        refused: list[tuple[str, str]] = []
         for start in range(0, len(keys), _DELETE_AT_ONCE):
-            entries = [{"Key": key} for key in keys[start : start + _DELETE_AT_ONCE]]
-            answer = self._call("DeleteObjects", "", Delete={"Objects": entries, "Quiet": True})
+            some = keys[start : start + _DELETE_AT_ONCE]
+            entries = [{"Key": key} for key in some]
+            if etags is not None:
+                entries = [{**entry, "ETag": etags[entry["Key"]]} for entry in entries]
+            try:
+                answer = self._call("DeleteObjects", "", Delete={"Objects": entries, "Quiet": True})
+            except InvalidError as error:
+                if error.reason not in (Reason.OTHER, Reason.UNSUPPORTED) or not _status(error):
+                    raise
+                for key in some:
+                    self.delete(key)
+                continue
             refused += [
                 (str(entry.get("Key")), f"{entry.get('Code')} ({entry.get('Message')})")
                 for entry in answer.get("Errors", ())
@@ -304,6 +343,31 @@ class Bucket:
         """GetBucketVersioning: "Enabled", "Suspended" or ""."""
         return str(self._call("GetBucketVersioning", "").get("Status", ""))
 
+    def tags(self, key: str) -> dict[str, str]:
+        """GetObjectTagging."""
+        answer = self._call("GetObjectTagging", key)
+        return {str(entry["Key"]): str(entry["Value"]) for entry in answer.get("TagSet", ())}
+
+    def put_tags(self, key: str, tags: Mapping[str, str]) -> None:
+        """PutObjectTagging: the object has these tags and no others; its bytes and times stay."""
+        entries = [{"Key": name, "Value": value} for name, value in tags.items()]
+        self._call("PutObjectTagging", key, Tagging={"TagSet": entries})
+
+    def encryption(self, key: str) -> str:
+        """HeadObject: how the object is encrypted, with the key's name where it has one; "" if not."""
+        answer = self._call("HeadObject", key)
+        kind, name = answer.get("ServerSideEncryption", ""), answer.get("SSEKMSKeyId", "")
+        return f"{kind} {name}".strip()
+
+    def ask(self, operation: str) -> Mapping[str, Any]:
+        """A question about the bucket itself, such as "GetBucketEncryption"; the answer as boto3 gives it."""
+        return self._call(operation, "")
+
+    def has_any(self, prefix: str) -> tuple[int, bool]:
+        """How many objects one LIST shows, at most a thousand, and whether there are more."""
+        answer = self._call("ListObjectsV2", "", Prefix=prefix)
+        return len(answer.get("Contents", ())), bool(answer.get("IsTruncated"))
+
     def _write_params(self, content: Content) -> dict[str, Any]:
         settings = self.settings
         params: dict[str, Any] = {"ContentType": content.content_type, "Metadata": dict(content.metadata)}
@@ -323,7 +387,7 @@ class Bucket:
         params: dict[str, Any] = {"Bucket": self.name}
         if self.settings.expected_bucket_owner:
             params["ExpectedBucketOwner"] = self.settings.expected_bucket_owner
-        if self.settings.requester_pays and operation != "GetBucketVersioning":
+        if self.settings.requester_pays and operation not in _QUESTIONS:
             params["RequestPayer"] = "requester"
         return params
 
@@ -389,6 +453,9 @@ class Bucket:
 
 _METHODS = {
     "PutObject": "put_object",
+    "CopyObject": "copy_object",
+    "RestoreObject": "restore_object",
+    "GetObjectTagging": "get_object_tagging",
     "HeadObject": "head_object",
     "GetObject": "get_object",
     "ListObjectsV2": "list_objects_v2",
@@ -400,8 +467,18 @@ _METHODS = {
     "CompleteMultipartUpload": "complete_multipart_upload",
     "AbortMultipartUpload": "abort_multipart_upload",
     "ListMultipartUploads": "list_multipart_uploads",
+    "PutObjectTagging": "put_object_tagging",
     "GetBucketVersioning": "get_bucket_versioning",
+    "HeadBucket": "head_bucket",
+    "GetBucketLocation": "get_bucket_location",
+    "GetBucketEncryption": "get_bucket_encryption",
+    "GetBucketReplication": "get_bucket_replication",
+    "GetBucketNotificationConfiguration": "get_bucket_notification_configuration",
+    "GetBucketLifecycleConfiguration": "get_bucket_lifecycle_configuration",
+    "GetObjectLockConfiguration": "get_object_lock_configuration",
 }
+_QUESTIONS = {name for name in _METHODS if "Bucket" in name or "Lock" in name}
+"""Operations that no requester pays for."""
 
 
 def check_match(bucket: str, info: ObjectInfo, if_match: str | None) -> None:

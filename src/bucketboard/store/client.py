@@ -6,6 +6,7 @@ it. It is never handed to a forked child: connections and locks in it belong to 
 
 from __future__ import annotations
 
+import datetime
 import os
 import threading
 import time
@@ -110,8 +111,24 @@ def _new_client(settings: Settings, endpoint: str | None, attempts: int) -> Any:
 def new_session(settings: Settings) -> Any:
     """A boto3 session with the profile and region of ``settings``."""
     import boto3
+    import botocore.session
 
-    return boto3.session.Session(profile_name=settings.profile, region_name=settings.region)
+    core = botocore.session.get_session()
+    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
+    return boto3.session.Session(
+        profile_name=settings.profile, region_name=settings.region, botocore_session=core
+    )
+
+
+def _timestamp(text: Any) -> datetime.datetime:
+    """A time in an answer. Half of what a listing takes is botocore's own way of reading these."""
+    try:
+        return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except (AttributeError, ValueError):
+        from botocore.utils import parse_timestamp
+
+        found: datetime.datetime = parse_timestamp(text)
+        return found
 
 
 def is_aws(client: Any) -> bool:

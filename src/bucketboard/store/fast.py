@@ -80,6 +80,8 @@ class FastBucket(Bucket):
         self._store: Any = None
         self._credentials: _Credentials | None = None
         self._plain = False
+        self._plain_ranges = False
+        """Whether the server answers ranges in a way that obstore does not take: with status 200."""
         self._lock = threading.Lock()
 
     def head(self, key: str) -> ObjectInfo:
@@ -183,7 +185,7 @@ class FastBucket(Bucket):
         def through_boto() -> tuple[_T, ObjectInfo]:
             return slow(key, start, stop, if_match=if_match)
 
-        if stop is not None and stop <= start:
+        if (stop is not None and stop <= start) or (self._plain_ranges and (start or stop is not None)):
             return through_boto()
         body, info = self._do("GetObject", key, fast, through_boto)
         check_match(self.name, info, if_match)
@@ -230,6 +232,7 @@ class FastBucket(Bucket):
                 return slow()
             raised = translate_native(error, operation, self.name, key, self._url())
             if raised.reason is Reason.UNSUPPORTED and answer is None:
+                self._plain_ranges = self._plain_ranges or "non-partial" in str(error)
                 return slow()
             if raised.reason is Reason.IDENTITY:
                 self._renew()

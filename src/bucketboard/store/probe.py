@@ -6,53 +6,37 @@ Nothing of a user's is touched; the probe's key has a ``.bucketboard`` component
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import google_crc32c
 
 from bucketboard.errors import BucketboardError, Reason
 from bucketboard.store.bucket import Bucket, Content, ObjectInfo
 from bucketboard.store.capabilities import FALSE_ETAG
+from bucketboard.store.check import Check, attempt
 
-__all__ = ["Check", "probe"]
+__all__ = ["probe"]
 
 _PART = 5 << 20
 _TAIL = b"the tail"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing looked at. ``ok``: True, False, or None where it could not be told."""
-
-    name: str
-    ok: bool | None
-    detail: str
+_WHOLE = bytes(_PART) + _TAIL
 
 
 def probe(bucket: Bucket, prefix: str) -> Iterator[Check]:
-    """Check after check, as each is made; stops after the first write that is refused.
+    """Check after check, as each is made; few after a first write that is refused.
 
-    ``prefix`` has a slash behind or is empty. Sends about 5 MiB and removes what it wrote.
+    ``prefix`` has a slash behind or is empty. Sends about 15 MiB and removes what it wrote, all versions.
     """
-    yield _attempt("list", lambda: f"{len(bucket.list(prefix, delimiter='/').objects)} objects at the prefix")
-    key = f"{prefix}.bucketboard/probe-{secrets.token_hex(6)}"
+    made = _Probe(bucket, f"{prefix}.bucketboard/probe-{secrets.token_hex(6)}")
+    removed = None
     try:
-        yield from _Probe(bucket, key).run()
+        yield from made.run()
     finally:
-        with contextlib.suppress(BucketboardError):
-            for upload_id, _ in list(bucket.uploads(key)):
-                bucket.abort_upload(key, upload_id)
-        with contextlib.suppress(BucketboardError):
-            bucket.delete(key)
-
-
-def _attempt(name: str, action: Callable[[], str]) -> Check:
-    try:
-        return Check(name, True, action())
-    except BucketboardError as error:
-        return Check(name, False, str(error))
+        removed = made.remove()
+    if removed:
+        yield removed
 
 
 class _Probe:
@@ -60,37 +44,85 @@ class _Probe:
         self._bucket = bucket
         self._key = key
         self._content = Content("application/octet-stream", {"bucketboard-probe": "1"})
+        self._written: list[ObjectInfo] = []
 
     def run(self) -> Iterator[Check]:
-        body = bytes(_PART)
-        written: list[ObjectInfo] = []
-
-        def write() -> str:
-            crc = int(google_crc32c.value(body))
-            written.append(self._bucket.put(self._key, body, self._content, crc=crc))
-            return "an object was stored with a CRC32C checksum"
-
-        yield _attempt("write", write)
-        if not written:
+        yield self._explained(attempt("write", lambda: self._write(self._bucket)), self._write)
+        if not self._written:
             return
-        stored = written[0]
-        yield self._versions(stored)
-        read = _attempt("read", self._read)
+        yield self._versions(self._written[0])
+        read = attempt("read", self._read)
         yield read
+        body = bytes(_PART)
         yield self._refuses(
             "conditional writes",
-            lambda: self._bucket.put(self._key, body, self._content, if_match=FALSE_ETAG),
+            lambda: self._put(self._bucket, body, if_match=FALSE_ETAG),
             "a second writer is refused",
             "a second writer is noticed by a HEAD before each write, not excluded",
         )
         yield self._refuses(
             "checksums",
-            lambda: self._bucket.put(self._key, body, self._content, crc=1),
+            lambda: self._put(self._bucket, body, crc=1),
             "a damaged upload is refused",
             "a wrong checksum was accepted: damage on the way is not noticed by the server",
         )
         if read.ok:
-            yield from self._append(body)
+            yield from self._append_checks()
+        yield attempt("cleanup", self._abort, optional=True)
+
+    def remove(self) -> Check | None:
+        """Take away what was written; None if there is nothing that could have been."""
+        bucket, key = self._bucket, self._key
+        with contextlib.suppress(BucketboardError):
+            for upload_id, _ in list(bucket.uploads(key)):
+                bucket.abort_upload(key, upload_id)
+        if not self._written:
+            with contextlib.suppress(BucketboardError):  # the answer to a write may have been lost
+                bucket.delete(key)
+            return None
+        versions = [info.version_id for info in self._written if info.version_id is not None]
+        try:
+            for version in versions:
+                bucket.delete(key, version)
+            if not versions:
+                bucket.delete(key)
+        except BucketboardError as error:
+            return Check("delete", False, f"{error}\n{self._leave(bool(versions))}")
+        return Check("delete", True, "what was written here is removed")
+
+    def _leave(self, versioned: bool) -> str:
+        """As little as can be, where it can't be removed."""
+        try:
+            if versioned:
+                self._bucket.delete(self._key)
+            else:
+                self._bucket.put(self._key, b"", self._content)
+        except BucketboardError:
+            pass
+        return f"this remains of the check: s3://{self._bucket.name}/{self._key}"
+
+    def _put(self, bucket: Bucket, body: bytes, **options: object) -> ObjectInfo:
+        info = bucket.put(self._key, body, self._content, **options)  # type: ignore[arg-type]
+        self._written.append(info)
+        return info
+
+    def _write(self, bucket: Bucket) -> str:
+        body = bytes(_PART)
+        self._put(bucket, body, crc=int(google_crc32c.value(body)))
+        return "an object was stored with a CRC32C checksum"
+
+    def _explained(self, check: Check, again: Callable[[Bucket], object]) -> Check:
+        """Whether it is the checksums that are in the way of what failed."""
+        settings = self._bucket.settings
+        if check.ok or settings.request_checksum == "off":
+            return check
+        try:
+            again(Bucket(self._bucket.name, dataclasses.replace(settings, request_checksum="off")))
+        except BucketboardError:
+            return check
+        return Check(
+            check.name, False, f"{check.detail}\nwithout a checksum it works: use --request-checksum off"
+        )
 
     def _versions(self, stored: ObjectInfo) -> Check:
         if stored.version_id is None:
@@ -111,36 +143,46 @@ class _Probe:
             return Check(name, True if refused else None, good if refused else str(error))
         return Check(name, False, bad)
 
-    def _append(self, body: bytes) -> Iterator[Check]:
-        bucket, key = self._bucket, self._key
-        whole = int(google_crc32c.value(body + _TAIL))
-
-        def append() -> str:
-            etag = bucket.head(key).etag
-            upload_id = bucket.create_upload(key, self._content)
-            parts = [
-                bucket.copy_part(key, upload_id, 1, 0, len(body), etag),
-                bucket.upload_part(key, upload_id, 2, _TAIL, int(google_crc32c.value(_TAIL))),
-            ]
-            try:
-                bucket.complete_upload(
-                    key, upload_id, parts, size=len(body) + len(_TAIL), crc=whole, if_match=FALSE_ETAG
-                )
-            except BucketboardError as error:
-                if error.reason is not Reason.PRECONDITION:
-                    raise
-                conditions.append(True)
-                bucket.complete_upload(
-                    key, upload_id, parts, size=len(body) + len(_TAIL), crc=whole, if_match=etag
-                )
-            data, info = bucket.get(key, len(body))
-            if data != _TAIL or info.size != len(body) + len(_TAIL):
-                raise BucketboardError("an appended object came back with other bytes")
-            return "an object grows by its new bytes alone"
-
+    def _append_checks(self) -> Iterator[Check]:
         conditions: list[bool] = []
-        grown = _attempt("append", append)
-        yield grown
+        grown = attempt("append", lambda: self._append(self._bucket, conditions))
+        yield self._explained(grown, lambda bucket: self._append(bucket, []))
         if grown.ok:
             good, bad = "a second writer is refused", "a second writer is noticed, not excluded"
             yield Check("conditional append", bool(conditions), good if conditions else bad)
+
+    def _append(self, bucket: Bucket, conditions: list[bool]) -> str:
+        key, crc = self._key, int(google_crc32c.value(_WHOLE))
+        etag = bucket.head(key).etag
+        upload_id = bucket.create_upload(key, self._content)
+        parts = [
+            bucket.copy_part(key, upload_id, 1, 0, _PART, etag),
+            bucket.upload_part(key, upload_id, 2, _TAIL, int(google_crc32c.value(_TAIL))),
+        ]
+
+        def complete(if_match: str) -> None:
+            size = len(_WHOLE)
+            self._written.append(
+                bucket.complete_upload(key, upload_id, parts, size=size, crc=crc, if_match=if_match)
+            )
+
+        try:
+            complete(FALSE_ETAG)
+        except BucketboardError as error:
+            if error.reason is not Reason.PRECONDITION:
+                raise
+            conditions.append(True)
+            complete(etag)
+        data, info = bucket.get(key, _PART)
+        if data != _TAIL or info.size != len(_WHOLE):
+            raise BucketboardError("an appended object came back with other bytes")
+        return "an object grows by its new bytes alone"
+
+    def _abort(self) -> str:
+        bucket, key = self._bucket, self._key
+        upload_id = bucket.create_upload(key, self._content)
+        seen = any(found == upload_id for found, _ in bucket.uploads(key))
+        bucket.abort_upload(key, upload_id)
+        return "an upload that was left can be " + (
+            "found and aborted" if seen else "aborted, and is not listed"
+        )

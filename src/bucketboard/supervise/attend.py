@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import sys
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from bucketboard.errors import BucketboardError
 from bucketboard.logdir.report import QUIET, SyncEvent, SyncReport
 from bucketboard.store.url import S3Url
 from bucketboard.supervise.sending import Deadline, Sending
+from bucketboard.supervise.spooled import Spooled
 
 if TYPE_CHECKING:
     from bucketboard.logdir.replicator import Replicator
@@ -46,8 +48,12 @@ def attend() -> None:
 
 
 def _replicate(order: dict[str, Any], said: bytes, parent: int) -> dict[str, Any]:
+    spooled = Spooled(Path(order["spooled"]), order["url"], {}) if order["spooled"] else None
+    telling = _Telling(seldom=spooled is not None)
+    if spooled is not None and not spooled.hold_to_send(_ALONE):
+        return SyncReport(failed=[("", f"{spooled.path} is sent by another process")]).as_dict()
     try:
-        replicator = _replicator(order)
+        replicator = _replicator(order, telling)
     except BucketboardError as error:
         _say("trouble", f"{order['directory']} is not replicated: {error}")
         return SyncReport(failed=[("", error.message)]).as_dict()
@@ -56,6 +62,7 @@ def _replicate(order: dict[str, Any], said: bytes, parent: int) -> dict[str, Any
     sending.start()
     told = _told(said, parent)
     if not told:
+        telling.alone = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     timeout = float(order["timeout"]) if told else _ALONE
     last = Deadline(timeout + _LET_GO)
@@ -68,22 +75,41 @@ def _replicate(order: dict[str, Any], said: bytes, parent: int) -> dict[str, Any
     report.failed += [("", message) for message in outcome.troubles]
     if outcome.report is None and not report.failed:
         report.failed.append(("", "out of time"))
+    if spooled is not None and report.complete:
+        spooled.remove()
+    elif spooled is not None and not told:
+        _say("trouble", f"{spooled.url} is incomplete, the rest is sent by: bucketboard recover")
     return report.as_dict()
 
 
-def _replicator(order: dict[str, Any]) -> Replicator:
+def _replicator(order: dict[str, Any], telling: _Telling) -> Replicator:
     from bucketboard.logdir.once import split_settings
     from bucketboard.logdir.replicator import Replicator
 
     # An outage is waited for as long as there is time: whoever waits for us has said how long.
     options, settings = split_settings({"patience": max(order["timeout"], _ALONE), **order["options"]})
     url = S3Url.parse(order["url"])
-    return Replicator(order["directory"], url, options, settings, report=_tell, fast=True)
+    return Replicator(order["directory"], url, options, settings, report=telling, fast=True)
 
 
-def _tell(event: SyncEvent) -> None:
-    if event.kind not in QUIET:
-        _say("trouble", ": ".join(filter(None, (event.kind, event.path, event.message))))
+class _Telling:
+    """What is said on standard error, which is the training's, while the replication goes on.
+
+    ``seldom``: that something is tried again is said only once until something was sent. ``alone``: there is
+    nobody left to whom the report could tell what has failed.
+    """
+
+    def __init__(self, *, seldom: bool) -> None:
+        self._seldom = seldom
+        self._retrying = False
+        self.alone = False
+
+    def __call__(self, event: SyncEvent) -> None:
+        quiet = event.kind in QUIET or (event.kind == "failed" and not self.alone)
+        quiet = quiet or (event.kind == "retry" and self._seldom and self._retrying)
+        self._retrying = event.kind == "retry" or (self._retrying and event.kind != "sent")
+        if not quiet:
+            _say("trouble", ": ".join(filter(None, (event.kind, event.path, event.message))))
 
 
 def _say(kind: str, message: str, **facts: Any) -> None:

@@ -84,7 +84,9 @@ class Replication:
         options: Mapping[str, Any],
         close_timeout: float,
         check: bool,
+        spooled: Path | None = None,
     ) -> None:
+        """``spooled``: the spooled log directory that is removed when the bucket has everything."""
         if not close_timeout >= 0:
             raise InvalidError(f"close_timeout={close_timeout!r} must not be negative")
         self._directory = directory
@@ -96,13 +98,15 @@ class Replication:
             "url": str(url),
             "options": options,
             "timeout": close_timeout,
+            "spooled": spooled,
         }
         self._order = json.dumps(order, default=os.fspath).encode() + b"\n"
         self._process: subprocess.Popen[bytes] | None = None
+        self._ends_by = 0.0
         self.report: SyncReport | None = None
 
     def __enter__(self) -> Replication:
-        self._start()
+        self.start()
         return self
 
     def __exit__(
@@ -110,10 +114,7 @@ class Replication:
     ) -> None:
         if self not in _live:
             return  # a forked child came out of the block that its parent is in
-        try:
-            self.report = self._finish() or self._finish_anew()
-        finally:
-            _live.discard(self)
+        self.report = self.finish()
         if self.report is not None and self.report.complete:
             return
         if self.report is not None:
@@ -126,7 +127,8 @@ class Replication:
             raise failure
         logger.warning("%s", failure)
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Begin, in a process of its own; that none could be started is logged."""
         _live.add(self)
         try:
             self._process = subprocess.Popen(
@@ -143,17 +145,32 @@ class Replication:
                 "%s is not replicated for now: no process could be started: %s", self._directory, error
             )
 
+    def begin_finish(self) -> None:
+        """Tell the process to finish, once."""
+        process = self._process
+        if process is None or self._ends_by:
+            return
+        assert process.stdin is not None
+        self._ends_by = time.monotonic() + self._close_timeout + _MARGIN
+        with contextlib.suppress(OSError):
+            process.stdin.write(_FINISH)
+
+    def finish(self) -> SyncReport | None:
+        """Have the process finish, wait for it, and give what it reports."""
+        try:
+            return self._finish() or self._finish_anew()
+        finally:
+            _live.discard(self)
+
     def _finish(self) -> SyncReport | None:
-        """Tell the process to finish, and what it answers."""
         process = self._process
         if process is None:
             return None
+        self.begin_finish()
+        deadline, self._ends_by = self._ends_by, 0.0
         assert process.stdin is not None
         assert process.stdout is not None
-        deadline = time.monotonic() + self._close_timeout + _MARGIN
         with process.stdin, process.stdout:
-            with contextlib.suppress(OSError):
-                process.stdin.write(_FINISH)
             answer = _read(process.stdout.fileno(), deadline)
         if answer is None:
             process.poll()  # it ends by itself; were it to be killed, more would be missing
@@ -169,7 +186,7 @@ class Replication:
         """The process died: let another one finish."""
         if not self._close_timeout:
             return None
-        self._start()
+        self.start()
         return self._finish()
 
     def forget(self) -> None:

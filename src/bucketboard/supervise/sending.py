@@ -126,15 +126,16 @@ class Sending:
         self._ended.wait()
         if self._spool is None or not self._spool.is_dir():
             return
-        from bucketboard.replication.recover import recover
+        from bucketboard.supervise.recover import recover
 
         left = self._deadline.left
         for result in recover(self._spool, wait=left, within=left):
             if result.state == "sent":
+                amount = f"{result.events:,} events" if result.events else f"{result.bytes:,} bytes"
                 self.outcome.recovered += 1
                 self._say(
                     "recovered",
-                    f"sent {result.events:,} events of a writer that died → {result.target}",
+                    f"sent {amount} of a writer that died → {result.target}",
                     target=result.target,
                     name=result.name,
                     events=result.events,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -337,6 +338,9 @@ def _text(value: object) -> str:
 
 
 def _rank() -> int:
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return int(distributed.get_rank())
     for name in _RANKS:
         text = os.environ.get(name, "")
         if text.isdigit():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from bucketboard.replication.uploader import Sidecar, Target, Uploader
 from bucketboard.store.bucket import Bucket
 from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url
+from bucketboard.writer.gather import gathered, redacted
 from bucketboard.writer.report import Reporter
 
 __all__ = ["LocalSink", "S3Sink", "Sink"]
@@ -134,7 +136,8 @@ class S3Sink:
             settings=dataclasses.asdict(settings.pinned()),
             metadata=dict(user),
         )
-        self._target = Target(Bucket(url.bucket, settings), url.prefix, suffix, user)
+        gather = gathered if options.gather_metadata else dict
+        self._target = Target(Bucket(url.bucket, settings), url.prefix, suffix, user, gather)
         self.log = EventLog(
             self._new_file,
             roll_size=options.roll_size,
@@ -142,7 +145,8 @@ class S3Sink:
             report=report,
         )
         self._uploader = Uploader(self.log, self._target, options, report)
-        details = run_file(user)
+        command = {"command": redacted(sys.orig_argv)} if options.gather_command else None
+        details = run_file(user, command)
         if details is not None:
             self.add_file(RUN_FILE, details)
 

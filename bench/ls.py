@@ -1,0 +1,88 @@
+"""``bucketboard ls`` of many runs, with and without a published index: seconds, requests and bytes.
+
+    make bench-ls ARGS="--runs 10000 --tags 10"
+
+A SeaweedFS on this machine; requests are counted in a second pass, through a proxy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import bucketboard
+from bucketboard.events.event import ScalarEncoder, file_version_event
+from bucketboard.events.record import frame
+from bucketboard.index import BucketObjects, update
+from bucketboard.source import BucketSource
+from bucketboard.store.bucket import Content
+from bucketboard.store.fast import fast_bucket
+from bucketboard.store.settings import Settings
+from bucketboard.store.url import S3Url
+from bucketboard.testing import FaultProxy, seaweedfs
+
+_CONDITION = 'team == "vision" and tag("metric/1") > 30 and state == "finished"'
+
+
+def _body(run: int, tags: int, steps: int) -> bytes:
+    encoder = ScalarEncoder()
+    records = [
+        encoder.record(f"metric/{tag}", run * 0.01 + step, step, 1.7e9 + run + step)
+        for step in range(steps)
+        for tag in range(tags)
+    ]
+    return frame(file_version_event(1.7e9 + run)) + b"".join(records)
+
+
+def main() -> None:
+    """Print one line for each way."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--tags", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=20)
+    options = parser.parse_args()
+    with seaweedfs() as server, FaultProxy(server.endpoint) as proxy:
+        os.environ.update(server.environ())
+        server.client().create_bucket(Bucket="bench")
+        url = S3Url.parse("s3://bench/exp")
+        bucket = fast_bucket(url.bucket, Settings.resolve(), attempts=3)
+
+        def put(run: int) -> None:
+            headers = {
+                "bucketboard-format": "1",
+                "bucketboard-log": f"log{run}",
+                "bucketboard-state": "closed" if run % 2 else "live",
+                "bucketboard-user": f"team={'vision' if run % 3 else 'nlp'}&n={run}",
+            }
+            key = f"exp/sweep{run // 100:03}/run{run:05}/events.out.tfevents.1700000000.host.1.{run}"
+            bucket.put(
+                key, _body(run, options.tags, options.steps), Content("application/octet-stream", headers)
+            )
+
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(put, range(options.runs)))
+
+        def measure(what: str) -> None:
+            began = time.perf_counter()
+            found = bucketboard.ls(str(url), where=_CONDITION)
+            seconds = time.perf_counter() - began
+            before = proxy.counts
+            bucketboard.ls(str(url), where=_CONDITION, endpoint_url=proxy.url)
+            counted = proxy.counts - before
+            requests = ", ".join(f"{number} {operation}" for operation, number in counted.requests.items())
+            received = counted.total.bytes_received
+            print(
+                f"{what:<14} {len(found):,} of {options.runs:,} runs: {seconds:.2f} s, {requests}, {received:,} bytes"
+            )
+
+        measure("without index")
+        update(BucketSource(url, bucket), BucketObjects(bucket, url.prefix))
+        measure("with index")
+
+
+if __name__ == "__main__":
+    main()

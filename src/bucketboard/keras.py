@@ -1,0 +1,5 @@
+"""Keras into S3: the callback `TensorBoard`."""
+
+from bucketboard.integrations.keras import TensorBoard
+
+__all__ = ["TensorBoard"]
