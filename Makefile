@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-slow conformance frameworks browser check bench bench-sync bench-pull bench-view bench-scan fuzz clean extras
+.PHONY: demo test test-slow conformance opaque reliability frameworks extras browser check fuzz clean \
+	bench bench-sync bench-pull bench-view bench-ls bench-scan bench-export bench-bulk
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/bucketboard demo $(ARGS)
@@ -19,11 +20,20 @@ test-slow: $(VENV)/test.stamp
 conformance: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n $(JOBS) -m conformance tests/conformance $(ARGS)
 
+# Writing, replicating and reading behind a gateway that signs anew, with ETags that tell nothing of the bytes.
+opaque: $(VENV)/test.stamp
+	OPAQUE_ETAGS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not frameworks and not browser" \
+		tests/promises tests/logdir/test_sync.py tests/logdir/test_sync_killed.py tests/crashes $(ARGS)
+
+# A model, kills, faults and load: a table of what was done and what was lost, in docs/RELIABILITY.md.
+reliability: $(VENV)/test.stamp
+	$(BIN)/python bench/reliability.py $(ARGS)
+
 # What the frameworks write, in an environment of its own, and our viewer beside an installed TensorFlow.
 frameworks: $(VENV)/test.stamp $(VENV)-frameworks/stamp
 	$(VENV)-frameworks/bin/python -m pytest -n $(JOBS) tests/frameworks $(ARGS)
 	BUCKETBOARD_TENSORFLOW_PYTHON=$(CURDIR)/$(VENV)-frameworks/bin/python \
-		$(BIN)/python -m pytest -n $(JOBS) -m frameworks tests/equality tests/logdir $(ARGS)
+		$(BIN)/python -m pytest -n $(JOBS) -m frameworks tests/equality tests/logdir tests/runs $(ARGS)
 
 # Each extra alone in a fresh environment: that it installs and works.
 extras: $(VENV)/test.stamp
@@ -55,8 +65,17 @@ bench-pull: $(VENV)/test.stamp
 bench-view: $(VENV)/test.stamp
 	$(BIN)/python bench/view.py $(ARGS)
 
+bench-ls: $(VENV)/test.stamp
+	$(BIN)/python bench/ls.py $(ARGS)
+
 bench-scan: $(VENV)/test.stamp
 	$(BIN)/python bench/scan.py $(ARGS)
+
+bench-export: $(VENV)/test.stamp
+	$(BIN)/python bench/export.py $(ARGS)
+
+bench-bulk: $(VENV)/test.stamp
+	$(BIN)/python bench/bulk.py $(ARGS)
 
 # All that is read from outside, for SECONDS altogether: the native scan with sanitizers, the rest by coverage.
 SECONDS ?= 300

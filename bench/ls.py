@@ -67,17 +67,18 @@ def main() -> None:
             list(pool.map(put, range(options.runs)))
 
         def measure(what: str) -> None:
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
             found = bucketboard.ls(str(url), where=_CONDITION)
-            seconds = time.perf_counter() - began
+            seconds, spent = time.perf_counter() - began, time.process_time() - cpu
             before = proxy.counts
             bucketboard.ls(str(url), where=_CONDITION, endpoint_url=proxy.url)
             counted = proxy.counts - before
             requests = ", ".join(f"{number} {operation}" for operation, number in counted.requests.items())
             received = counted.total.bytes_received
-            print(
-                f"{what:<14} {len(found):,} of {options.runs:,} runs: {seconds:.2f} s, {requests}, {received:,} bytes"
+            told = (
+                f"{len(found):,} of {options.runs:,} runs: {seconds:.2f} s ({spent:.2f} s of CPU), {requests}"
             )
+            print(f"{what:<14} {told}, {received:,} bytes", flush=True)
 
         measure("without index")
         update(BucketSource(url, bucket), BucketObjects(bucket, url.prefix))

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import google_crc32c
+import pytest
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -26,6 +27,7 @@ MIB = 1 << 20
 SOURCE = Path(bucketboard.__file__).parents[1]
 OPAQUE = bool(os.environ.get("OPAQUE_ETAGS"))
 """Whether every place is behind a gateway that signs anew and has ETags of its own: see `make opaque`."""
+real_etags = pytest.mark.skipif(OPAQUE, reason="compares the server's own ETags")
 
 
 def _masked(data: bytes) -> int:
@@ -216,6 +218,7 @@ __all__ = [
     "framed",
     "opaque_gateway",
     "place",
+    "real_etags",
     "records",
     "sent_bytes",
     "steps",

@@ -24,13 +24,14 @@ from bucketboard.errors import (
 )
 
 if TYPE_CHECKING:
+    from bucketboard.bulk.compact import compact
     from bucketboard.bulk.export import ExportReport, export
     from bucketboard.fetch.pull import PullReport, pull
     from bucketboard.integrations.install import install, uninstall
     from bucketboard.logdir.once import sync
     from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
-    from bucketboard.runs.compact import Compacted, compact
+    from bucketboard.runs.compact import Compacted
     from bucketboard.runs.info import RunInfo, info
     from bucketboard.runs.label import Labelled, label
     from bucketboard.runs.logdir import Logdir
@@ -107,7 +108,7 @@ __all__ = [
 
 _LAZY = {
     "Compacted": "bucketboard.runs.compact",
-    "compact": "bucketboard.runs.compact",
+    "compact": "bucketboard.bulk.compact",
     "Repaired": "bucketboard.runs.repair",
     "repair": "bucketboard.runs.repair",
     "Finding": "bucketboard.runs.verify",

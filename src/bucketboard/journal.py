@@ -125,10 +125,14 @@ class Journal:
     def begin(self, bucket: Bucket) -> Journal:
         """Write it for the first time, and what points to it."""
         written = self._put(bucket, if_none_match=True)
+        written.point(bucket)
+        return written
+
+    def point(self, bucket: Bucket) -> None:
+        """Write what points to it; again does no harm."""
         see = json.dumps({"format": _FORMAT, "see": self.key}).encode()
         for pointer in self.pointers:
-            bucket.put(pointer, see, _JSON, if_none_match=True)
-        return written
+            bucket.put(pointer, see, _JSON)
 
     def rewrite(self, bucket: Bucket, **changes: Any) -> Journal:
         """Replace it, if it is still as it was read or written.
@@ -174,14 +178,14 @@ def is_journal(key: str) -> bool:
     return len(parts) > 1 and parts[-2] == JOURNAL and parts[-1].endswith(".json")
 
 
-def journals(bucket: Bucket, objects: Iterable[ObjectInfo]) -> Iterator[Journal | None]:
-    """Each journal among ``objects`` once, and None for each that is no more."""
+def journals(bucket: Bucket, objects: Iterable[ObjectInfo]) -> Iterator[tuple[str, Journal | None]]:
+    """The key of each journal among ``objects`` and what it says: None if it is no more; each once."""
     seen = set()
     for info in objects:
         if is_journal(info.key):
             journal = Journal.read(bucket, info.key)
             if journal is None or journal.key not in seen:
-                yield journal
+                yield info.key, journal
             if journal is not None:
                 seen.add(journal.key)
 
@@ -192,12 +196,14 @@ def list_visible(bucket: Bucket, url: S3Url) -> list[ObjectInfo]:
     Raises:
         UnavailableError: the bucket can't be listed, or a journal not be read.
     """
+    gone: set[str] = set()
     for _ in range(_LISTINGS):
         objects = bucket.list(url.prefix).objects
         found = list(journals(bucket, objects))
-        if None not in found:
+        before, gone = gone, {key for key, journal in found if journal is None}
+        if gone <= before:  # what was gone before this listing did not end after it
             break
-    return visible(objects, [journal for journal in found if journal is not None])
+    return visible(objects, [journal for _, journal in found if journal is not None])
 
 
 def visible(objects: Iterable[ObjectInfo], found: Iterable[Journal]) -> list[ObjectInfo]:

@@ -21,10 +21,12 @@ import work
 
 import bucketboard
 from bucketboard.bulk.engine import Outcome, fan_out
+from bucketboard.bulk.verify import verify_runs
 from bucketboard.cli.main import main
 from bucketboard.errors import InvalidError, UnavailableError
 from bucketboard.events.event import ScalarEncoder, file_version_event
 from bucketboard.events.record import frame
+from bucketboard.runs.verify import verify
 from bucketboard.testing import Server
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
@@ -108,6 +110,9 @@ def test_a_cluster_gives_the_same_bytes_as_one_process(
         assert f"exported {RUNS} runs" in capsys.readouterr().out
         assert main(["export", filled, str(out), "--cluster", address]) == 0
         assert f"exported 0 runs, {RUNS} unchanged" in capsys.readouterr().out
+        assert main(["verify", filled, "--cluster", address]) == 0
+        assert f"{RUNS:,} runs" in capsys.readouterr().out
+        assert verify_runs(filled, cluster=address).runs == verify(filled).runs
     assert len(tables(tmp_path / "one")) == RUNS
     assert tables(tmp_path / "one") == tables(tmp_path / "processes") == tables(out)
 
@@ -129,6 +134,25 @@ def test_a_killed_worker_of_a_cluster_costs_nothing(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob(f"pid-{number}-*"))) == 2, "another worker took the task over"
     assert outcomes[0].failures == {}
     assert outcomes[0].results == {name: number for name, (_, number) in tasks.items()}
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_lost_is_said(tmp_path: Path) -> None:
+    tasks = {str(number): (str(tmp_path), number) for number in range(4)}
+    with cluster(tmp_path, {}, workers=1) as address:
+        with distributed.Client(address, set_as_default=False) as client:
+            scheduler = client.run_on_scheduler(os.getpid)
+
+        def kill() -> None:
+            until(lambda: list(tmp_path.glob("pid-*")), "task")
+            os.kill(scheduler, signal.SIGKILL)
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        with pytest.raises(UnavailableError, match="was lost"):
+            fan_out(work.say_and_wait, tasks, cluster=address)
+        thread.join()
+        (tmp_path / "go").touch()
 
 
 @pytest.mark.slow

@@ -21,7 +21,13 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "command",
-    [[], *([name] for name in ("serve", "index", "run", "sync", "pull", "recover", "doctor", "demo"))],
+    [
+        [],
+        *(
+            [name]
+            for name in ("serve", "index", "run", "sync", "pull", "export", "recover", "doctor", "demo")
+        ),
+    ],
 )
 def test_help_teaches_by_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:

@@ -19,7 +19,7 @@ from bucketboard.store.settings import Settings
 from bucketboard.testing import Gateway, answers
 from promised import MIB, Place, blob, framed
 
-HOW = ["container", "process", "file"]
+HOW = ["file", *(pytest.param(how, marks=pytest.mark.slow) for how in ("container", "process"))]
 
 
 @dataclass
@@ -122,7 +122,7 @@ def test_credentials_that_cannot_be_had_for_a_while(scene: Scene, tmp_path: Path
     assert place.steps() == [0, 1]
 
 
-@pytest.mark.parametrize("status", [400, 403])
+@pytest.mark.parametrize("status", [400, pytest.param(403, marks=pytest.mark.slow)])
 def test_a_directory_goes_up_and_comes_down(
     scene: Scene, tmp_path: Path, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +158,7 @@ def test_a_reader_that_stays_open(scene: Scene) -> None:
     assert bucket.get("k")[0] == b"body"
 
 
-@pytest.mark.parametrize("size", [1000, 3 * MIB])
+@pytest.mark.parametrize("size", [1000, pytest.param(3 * MIB, marks=pytest.mark.slow)])
 def test_a_denial_that_heals(new_place: Callable[..., Place], tmp_path: Path, size: int) -> None:
     """While a policy is changed everything is refused; afterwards everything arrives, once."""
     place = new_place("seaweedfs")

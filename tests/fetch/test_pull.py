@@ -462,3 +462,18 @@ def test_closed_objects_need_no_second_look(puller: Puller, bucket: tuple[Any, s
     report = puller()
     assert (report.files, report.skipped) == (0, 1)
     assert puller.requests == {"ListObjectsV2": 1}
+
+
+@pytest.mark.parametrize("behind", [0, 100])
+def test_bytes_that_are_damaged_on_their_way_are_fetched_again(
+    puller: Puller, bucket: tuple[Any, str], behind: int
+) -> None:
+    """Of a new file, and of one that has grown: one flipped bit is found by the CRC in the metadata."""
+    if behind:
+        put(bucket, f"exp/run1/{EVENTS}", records(0, behind), log="log-1")
+        assert puller().complete
+    put(bucket, f"exp/run1/{EVENTS}", records(0, 300), log="log-1")
+    hit = puller.proxy.inject(Fault(FaultKind.CORRUPT, operation="GetObject", times=1))
+    assert puller().complete
+    assert hit.fired == 1
+    assert (puller.target / "run1" / EVENTS).read_bytes() == records(0, 300)

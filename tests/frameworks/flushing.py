@@ -1,4 +1,4 @@
-"""Logs 1,000 steps and flushes at each, with a framework's writer as it is; prints the seconds the steps took."""
+"""Logs 1,000 steps and flushes at each, by a framework's own writer; prints the seconds of the steps."""
 
 from __future__ import annotations
 

@@ -94,6 +94,12 @@ def test_the_bucket_gets_what_stock_tensorflow_writes(
         assert len(read["values"]["loss"]) == 20
 
 
+def test_arguments_that_tensorflow_refuses(place: Place, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="many"):
+        create_file_writer(f"s3://{place.bucket}/exp", max_queue="many")
+    wait_for(lambda: not os.listdir(tmp_path / "spool"))
+
+
 def test_a_local_directory_gets_tensorflows_own_writer(tmp_path: Path) -> None:
     writer = create_file_writer(str(tmp_path / "run"))
     assert type(writer) is type(tf.summary.create_file_writer(str(tmp_path / "stock")))
@@ -122,20 +128,21 @@ def test_the_arguments_are_tensorflows(place: Place) -> None:
 
 
 def test_a_writer_in_a_graph(place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Closing it is an operation there; what its session has flushed is sent when it is dropped."""
+    """Closing it is an operation there, and operations go on when it is dropped."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         step = tf.compat.v1.placeholder(tf.int64, [])
         writer = create_file_writer(f"s3://{place.bucket}/exp")
         with writer.as_default():
             log = tf.summary.scalar("loss", 0.5, step=step)
-        close = writer.close()
+        close, directory = writer.close(), writer.directory
         session.run(writer.init())
+        del writer
+        gc.collect()
         for i in range(5):
             session.run(log, {step: i})
         session.run(close)
-    del writer, close, log
-    gc.collect()
-    wait_for(lambda: not os.listdir(tmp_path / "spool"))
+    directory.close()
+    assert os.listdir(tmp_path / "spool") == []
     assert place.steps() == [0, 1, 2, 3, 4]
     assert caplog.records == []
 

@@ -19,7 +19,7 @@ from bucketboard.logdir.report import SyncEvent
 from bucketboard.store.bucket import Bucket
 from bucketboard.store.settings import Settings
 from bucketboard.testing import Fault, FaultKind
-from promised import MIB, Place, records
+from promised import MIB, Place, real_etags, records
 
 
 @pytest.fixture
@@ -183,6 +183,7 @@ def test_a_torn_record_that_is_completed_goes_on(place: Place, root: Path) -> No
     assert "bucketboard-damaged" not in place.head(f"exp/a/{path.name}")["Metadata"]
 
 
+@real_etags
 @pytest.mark.parametrize("size", [0, 1000, 9 * MIB, 20 * MIB])
 def test_what_the_aws_command_uploaded_is_known_by_its_etag(place: Place, root: Path, size: int) -> None:
     path = write(root / "a" / NAME.format(1), event_file(size))
@@ -236,6 +237,8 @@ def test_nothing_is_deleted_unless_asked(place: Place, root: Path) -> None:
     go(place, root)
     place.client.put_object(Bucket=place.bucket, Key="exp/.bucketboard/v1/x", Body=b"")
     place.client.put_object(Bucket=place.bucket, Key="exp/foreign", Body=b"")
+    for run in ("a", "b/deep/er"):  # labels of a run that stays, and of one that goes
+        place.client.put_object(Bucket=place.bucket, Key=f"exp/{run}/bucketboard.json", Body=b"{}")
     (root / "empty.txt").unlink()
     shutil.rmtree(root / "b")
     before = place.keys()
@@ -246,6 +249,7 @@ def test_nothing_is_deleted_unless_asked(place: Place, root: Path) -> None:
     assert place.keys() == before
     gone = {
         "b/deep/er/" + NAME.format(1),
+        "b/deep/er/bucketboard.json",
         "b/plugins/profile/2026/host.xplane.pb",
         "b/projector_config.pbtxt",
     }
@@ -342,6 +346,7 @@ def test_beside_the_aws_command_an_increment_is_small(place: Place, root: Path) 
     assert theirs > 24 * MIB
 
 
+@real_etags
 def test_the_index_is_made_of_the_files_here(place: Place, root: Path) -> None:
     """Asked for, the index covers what was sent, without fetching it; what others have there stays theirs."""
     for run in ("a", "b"):

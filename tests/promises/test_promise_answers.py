@@ -46,8 +46,18 @@ ANSWERS: dict[str, Fault] = {
 }
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE])
-@pytest.mark.parametrize("name", ANSWERS)
+SOON = {("409", SMALL), ("lost-success", LARGE), ("error-in-done-success", LARGE), ("expired-400", SMALL)}
+"""What the default selection tries; the others are slow together."""
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        pytest.param(name, size, marks=[] if (name, size) in SOON else [pytest.mark.slow])
+        for name in ANSWERS
+        for size in (SMALL, LARGE)
+    ],
+)
 def test_an_answer_changes_nothing_of_what_is_stored(
     new_place: Callable[..., Place], tmp_path: Path, name: str, size: int
 ) -> None:
@@ -107,7 +117,7 @@ def test_a_deleted_object_as_s3_tells_of_it(new_place: Callable[..., Place], tmp
     assert place.errors == []
 
 
-@pytest.mark.parametrize("kind", [None, FaultKind.LOST_REPLY])
+@pytest.mark.parametrize("kind", [FaultKind.LOST_REPLY, pytest.param(None, marks=pytest.mark.slow)])
 def test_etags_that_tell_nothing(
     new_place: Callable[..., Place], spool: Path | None, tmp_path: Path, kind: FaultKind | None
 ) -> None:

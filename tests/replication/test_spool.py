@@ -253,3 +253,19 @@ def test_entries_are_the_spooled_files_in_order(directory: Path) -> None:
     assert [path.name for path in entries(directory)] == ["a.tfevents", "b.tfevents", "c.tfevents"]
     assert list(entries(directory / "nowhere")) == []
     assert list(entries(directory / "note.txt")) == []
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_header_that_was_being_written_is_removed_with_its_file(directory: Path, finished: bool) -> None:
+    """Its holder was killed between the new header and its taking the old one's place."""
+    with holder(directory, b"data") as process:
+        process.kill()
+        process.wait()
+    path = directory / "log1.tfevents"
+    path.with_suffix(".tmp").write_text("{}")
+    if finished:
+        path.unlink()
+        assert SpoolStorage.take(path) is None
+    else:
+        take(path).remove()
+    assert list(directory.iterdir()) == []

@@ -1,4 +1,4 @@
-"""What the tests of changes share: runs in a bucket, what readers see of them, and every byte that is stored."""
+"""What the tests of changes share: runs in a bucket, what readers see of them, every byte that is stored."""
 
 from __future__ import annotations
 
@@ -67,11 +67,12 @@ class Runs:
     def shown(self, url: str = "") -> Counter[bytes]:
         """What readers that list ``url`` see: the bytes of the runs' files, with how often they do."""
         bucket = Bucket(self.bucket, Settings(endpoint_url=self.server.endpoint))
+        place = S3Url.parse(url or self.url(""))
         try:
-            runs = list_runs(bucket, S3Url.parse(url or self.url("")))
+            runs = list_runs(bucket, place)
         except InvalidError:
             return Counter()
-        stored = self.objects()
+        stored = self.objects(place.prefix)
         return Counter(stored[info.key] for run in runs.values() for info in run.objects)
 
 

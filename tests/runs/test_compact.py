@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from bucketboard.bulk.compact import compact
 from bucketboard.cli.main import main
 from bucketboard.errors import InvalidError
-from bucketboard.runs.compact import Compacted, compact, groups
+from bucketboard.runs.compact import Compacted, groups
 from bucketboard.runs.listing import list_runs
 from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.settings import Settings

@@ -176,6 +176,7 @@ def test_the_command(experiment: Experiment, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_ten_thousand_runs_take_twenty_requests_at_most(experiment: Experiment) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

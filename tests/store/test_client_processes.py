@@ -14,7 +14,7 @@ import pytest
 
 from bucketboard.store.bucket import Bucket, Content
 from bucketboard.store.capabilities import capabilities_of
-from bucketboard.store.client import s3_client
+from bucketboard.store.client import forget, s3_client
 from bucketboard.store.settings import Settings
 from bucketboard.testing import FaultProxy, Server
 
@@ -51,6 +51,19 @@ def test_a_client_is_shared_by_equal_settings_only() -> None:
     ]
     assert len({id(s3_client(settings)) for settings in [one, *others]}) == len(others) + 1
     assert s3_client(one, attempts=5) is not s3_client(one)
+
+
+def test_a_client_is_forgotten_when_it_is_old_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals that many writers are given at the same time make one new client, not one each."""
+    settings = Settings(endpoint_url="http://forget.example")
+    first, patient = s3_client(settings), s3_client(settings, attempts=5)
+    monkeypatch.setattr("bucketboard.store.client._RENEW_EVERY", 3600.0)
+    forget(settings)
+    assert s3_client(settings) is first
+    monkeypatch.setattr("bucketboard.store.client._RENEW_EVERY", 0.0)
+    forget(settings)
+    assert s3_client(settings) is not first
+    assert s3_client(settings, attempts=5) is not patient
 
 
 def test_threads_that_ask_at_once_get_one_client() -> None:

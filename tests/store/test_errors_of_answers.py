@@ -134,6 +134,8 @@ def client_error(code: str, message: str, status: int = 403) -> boto.ClientError
 
 FOREIGN = [
     (client_error("AccessDenied", "no permission: kms:GenerateDataKey on key"), InvalidError, "kms:Decrypt"),
+    (client_error("TemporaryRedirect", "use another endpoint", 307), UnavailableError, "new bucket"),
+    (client_error("XAmzContentSHA256Mismatch", "not as signed", 400), UnavailableError, "damaged"),
     (client_error("PermanentRedirect", "use another endpoint", 301), InvalidError, "region="),
     (client_error("", "", 503), UnavailableError, ""),
     (client_error("", "", 0), InvalidError, ""),

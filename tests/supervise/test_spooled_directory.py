@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -78,9 +79,16 @@ def test_begun_to_close_it_is_sent_without_anybody_waiting(here: Stage) -> None:
     directory = SpooledDirectory(here.url)
     (directory.path / "log").write_text("one")
     directory.begin_close()
-    wait_for(lambda: not directory.path.exists())
+    replication = directory._replication
+    assert replication._process is not None
+    sender = replication._process.pid
+    wait_for(lambda: not alive(sender))
+    assert not directory.path.exists()
     assert here.get("exp/log") == b"one"
+    replication._ends_by = time.monotonic() - 1  # as hours later: its answer still counts
     directory.end_close()
+    assert directory.report is not None
+    assert directory.report.complete
 
 
 def test_a_killed_writer_is_sent_by_the_process_that_sends(here: Stage) -> None:

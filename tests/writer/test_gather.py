@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bucketboard.replication.recover import recover
+from bucketboard import recover
 from bucketboard.writer import gather
 from bucketboard.writer.gather import redacted
 from promised import Place

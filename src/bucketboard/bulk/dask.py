@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
+import logging
 import re
 import socket
 import uuid
@@ -36,7 +38,7 @@ def on_cluster(
         UnavailableError: the scheduler does not answer, has no workers, or is lost.
     """
     distributed = extra("distributed", "bucketboard[dask]")
-    with _connected(distributed, address) as client:
+    with _quiet(), _connected(distributed, address) as client:
         ahead = max(_AHEAD, _PER_THREAD * sum(client.nthreads().values()))
         name_of: dict[str, str] = {}
         label = f"bucketboard-{uuid.uuid4().hex}"
@@ -56,6 +58,18 @@ def on_cluster(
 
 
 @contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What is wrong is said in a sentence, not in Dask's tracebacks."""
+    logger = logging.getLogger("distributed")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextlib.contextmanager
 def _connected(distributed: Any, address: str) -> Iterator[Any]:
     parts = _ADDRESS.fullmatch(address)
     if not parts:  # a client of such a one can't even be closed
@@ -66,7 +80,7 @@ def _connected(distributed: Any, address: str) -> Iterator[Any]:
         # Dask tries again and again where nobody listens.
         socket.create_connection((parts[1] or parts[2], int(parts[3])), _CONNECT_TIMEOUT).close()
         client = distributed.Client(address, timeout=_CONNECT_TIMEOUT, set_as_default=False)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, asyncio.TimeoutError) as error:
         raise UnavailableError(
             f"the Dask scheduler at {address} does not answer",
             hint="look whether it runs and can be reached from here",
@@ -74,7 +88,7 @@ def _connected(distributed: Any, address: str) -> Iterator[Any]:
     with client:
         try:
             client.wait_for_workers(1, timeout=_WORKERS_TIMEOUT)
-        except TimeoutError as error:
+        except asyncio.TimeoutError as error:
             raise UnavailableError(f"the Dask cluster at {address} has no workers") from error
         yield client
 

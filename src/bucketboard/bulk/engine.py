@@ -6,7 +6,9 @@ The function and its tasks are picklable and hold no secrets: workers find crede
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import (
@@ -122,12 +124,16 @@ def _in_threads(function: Callable[[T], R], tasks: Mapping[str, T]) -> Iterator[
 
 
 def _drained(
-    pool: Executor, function: Callable[[T], R], tasks: Iterator[tuple[str, T]], ahead: int
+    pool: Executor,
+    function: Callable[[T], R],
+    tasks: Iterator[tuple[str, T]],
+    ahead: int,
+    call: Callable[[Callable[[T], R], T], Done[R]] = attempt,
 ) -> Iterator[tuple[str, Done[R]]]:
     waiting: dict[Future[Done[R]], str] = {}
     while True:
         for name, task in islice(tasks, ahead - len(waiting)):
-            waiting[pool.submit(attempt, function, task)] = name
+            waiting[pool.submit(call, function, task)] = name
         if not waiting:
             return
         for future in wait(waiting, return_when=FIRST_COMPLETED).done:
@@ -143,7 +149,7 @@ def _in_processes(
     while left:
         before = set(multiprocessing.active_children())
         # Not forked: obstore can't live in a forked child.
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _ignore_interrupts)
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker)
         taken: list[str] = []
 
         def noted(pairs: Iterator[tuple[str, Any]], taken: list[str] = taken) -> Iterator[tuple[str, Any]]:
@@ -152,7 +158,8 @@ def _in_processes(
                 yield name, task
 
         try:
-            for name, done in _drained(pool, function, noted(iter(list(left.items()))), 2 * workers):
+            pairs = noted(iter(list(left.items())))
+            for name, done in _drained(pool, function, pairs, 2 * workers, _attempt_in_worker):
                 del left[name]
                 yield name, done
         except BrokenProcessPool:
@@ -169,6 +176,14 @@ def _in_processes(
             pool.shutdown(cancel_futures=True)
 
 
-def _ignore_interrupts() -> None:
-    """A Ctrl-C goes to all processes of a terminal; the first one ends the others."""
+def _begin_worker() -> None:
+    """A Ctrl-C goes to all processes of a terminal; the first one ends the others, who clean up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+
+
+def _attempt_in_worker(function: Callable[[T], R], task: T) -> Done[R]:
+    try:
+        return attempt(function, task)
+    except SystemExit:  # the pool would take it for a result and go on with the next task
+        os._exit(1)

@@ -20,7 +20,7 @@ from bucketboard.store.url import is_s3_url
 
 __all__ = ["ExportProgress", "ExportReport", "export"]
 
-_WORTH_PROCESSES = 64 << 20
+_WORTH_PROCESSES = 1 << 30
 """Bytes to read from which on processes save more than it takes to start them."""
 
 

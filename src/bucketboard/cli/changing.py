@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from bucketboard.cli.progress import size
+from bucketboard.cli.progress import Bar, size
 from bucketboard.cli.settings import add_settings, given_settings
 from bucketboard.errors import InvalidError
 
@@ -66,13 +66,15 @@ def change(
         )
     if hasattr(options, "force"):
         more["force"] = options.force
-    report = act(
-        *arguments,
-        dry_run=options.dry_run,
-        confirm=(lambda planned: _confirm(planned, doing)) if asking else None,
-        **more,
-        **given_settings(options),
-    )
+    with Bar(doing, quiet=options.json) as bar:
+        report = act(
+            *arguments,
+            dry_run=options.dry_run,
+            confirm=(lambda planned: _confirm(planned, doing)) if asking else None,
+            on_progress=bar.show,
+            **more,
+            **given_settings(options),
+        )
     if options.json:
         print(json.dumps({"complete": report.complete, **dataclasses.asdict(report)}), flush=True)
     else:
@@ -82,7 +84,7 @@ def change(
 
 def _confirm(planned: ChangeReport, doing: str) -> bool:
     for name in planned.runs[:_NAMED]:
-        print(f"  {_shown(name)}", file=sys.stderr)
+        print(f"  {_address(planned, name)}", file=sys.stderr)
     if len(planned.runs) > _NAMED:
         print(f"  and {len(planned.runs) - _NAMED:,} more", file=sys.stderr)
     for command in planned.resumed:
@@ -100,16 +102,22 @@ def _print(report: ChangeReport, doing: str, done: str) -> None:
         verb = "would be finished" if report.dry_run else "was finished"
         print(f"bucketboard: {_shown(command)} had been interrupted and {verb} first", file=sys.stderr)
     for name in report.runs:
-        print(f"{f'would {doing}' if report.dry_run else done}  {_shown(name)}")
+        print(f"{f'would {doing}' if report.dry_run else done}  {_address(report, name)}")
     for left in report.left:
         print(f"bucketboard: left {_shown(left.run)}: {left.reason}", file=sys.stderr)
     where = f", to {report.target}" if report.target else ""
     print(f"{f'would {doing}' if report.dry_run else done} {_count(report)}{where}", flush=True)
+    if report.command in ("rm", "prune") and report.id and report.target:
+        print(f"bring back: bucketboard undelete {_shown(report.url)} {report.id}", file=sys.stderr)
 
 
 def _count(report: ChangeReport) -> str:
     runs, objects = len(report.runs), report.objects
     return f"{runs:,} run{'s' * (runs != 1)} ({objects:,} object{'s' * (objects != 1)}, {size(report.bytes)})"
+
+
+def _address(report: ChangeReport, name: str) -> str:
+    return _shown(report.url if name == "." else f"{report.url}/{name}")
 
 
 def _shown(name: str) -> str:

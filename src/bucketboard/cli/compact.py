@@ -8,6 +8,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from bucketboard.cli.bulk import add_bulk_options
 from bucketboard.cli.progress import Bar, size
 from bucketboard.cli.settings import add_settings, given_settings
 
@@ -41,19 +42,22 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--force", action="store_true", help="also runs that are being written")
     parser.add_argument("--dry-run", "--dryrun", action="store_true", help="change nothing")
     parser.add_argument("--json", action="store_true", help="one JSON object per run")
+    add_bulk_options(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Compact, saying what becomes of each run that had more than one file."""
-    from bucketboard.runs.compact import compact
+    from bucketboard.bulk.compact import compact
 
     with Bar("compacting", quiet=options.json) as bar:
         results = compact(
             options.target,
             dry_run=options.dry_run,
             force=options.force,
+            workers=options.workers or 1,
+            cluster=options.cluster,
             on_progress=bar.show,
             **given_settings(options),
         )

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import json
-import logging
 import sys
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from bucketboard.cli.progress import size
+from bucketboard.cli.bulk import add_bulk_options
+from bucketboard.cli.progress import Bar, size
 from bucketboard.cli.settings import add_settings, given_settings
 
 if TYPE_CHECKING:
     from bucketboard.bulk.export import ExportProgress, ExportReport
 
-__all__ = ["add_bulk_options", "add_parser", "run"]
+__all__ = ["add_parser", "run"]
 
 _EXAMPLES = """\
 examples:
@@ -65,22 +63,16 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def add_bulk_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say who does the work."""
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes (default: one for each core, if there is much)"
-    )
-    parser.add_argument(
-        "--cluster", metavar="ADDRESS", help="a Dask cluster's scheduler, such as tcp://host:8786"
-    )
-
-
 def run(options: argparse.Namespace) -> int:
     """Export as the options say."""
     from bucketboard.bulk.export import export
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what is wrong is said in a sentence
-    with _progress(sys.stderr.isatty() and not options.json) as on_progress:
+    with Bar("exporting", quiet=options.json) as bar:
+
+        def show(progress: ExportProgress) -> None:
+            note = f"{progress.runs:,} of {progress.runs_total:,} runs"
+            bar.show(progress.bytes, progress.bytes_total, note)
+
         report = export(
             options.source,
             options.out,
@@ -91,28 +83,11 @@ def run(options: argparse.Namespace) -> int:
             workers=options.workers,
             cluster=options.cluster,
             dry_run=options.dry_run,
-            on_progress=on_progress,
+            on_progress=show,
             **given_settings(options),
         )
     _say(options, report)
     return 0 if report.complete else 1
-
-
-@contextlib.contextmanager
-def _progress(shown: bool) -> Iterator[Callable[[ExportProgress], None] | None]:
-    if not shown:
-        yield None
-        return
-    from tqdm import tqdm
-
-    with tqdm(unit="B", unit_scale=True, desc="export", leave=False, dynamic_ncols=True) as bar:
-
-        def show(progress: ExportProgress) -> None:
-            bar.total = progress.bytes_total
-            bar.set_postfix_str(f"{progress.runs:,} of {progress.runs_total:,} runs", refresh=False)
-            bar.update(progress.bytes - bar.n)
-
-        yield show
 
 
 def _say(options: argparse.Namespace, report: ExportReport) -> None:

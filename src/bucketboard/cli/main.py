@@ -44,6 +44,8 @@ _EXAMPLES = """\
 examples:
   bucketboard demo                        see it work on this machine, without an account
   bucketboard serve s3://bucket/exp       open TensorBoard on what is below exp
+  bucketboard ls s3://bucket/exp --where 'lr < 0.01'
+                                          find runs
   bucketboard index s3://bucket/exp       make everybody's first look at it instant
   bucketboard run s3://bucket/exp --logdir runs -- python train.py
                                           replicate what a training logs to a directory

@@ -15,6 +15,7 @@ examples:
   bucketboard prune s3://bucket/exp --keep-last 20               all but the 20 that were written to last
   bucketboard prune s3://bucket/exp --older-than 30d --dry-run   only say which
   bucketboard prune s3://bucket/exp --keep-last 5 --older-than 1w --yes
+  bucketboard prune s3://bucket/exp --where 'state == "stalled" and step < 100'
   bucketboard undelete s3://bucket/exp                           what is in the trash, and how it comes back
 
 A run has to fit all that is given.
@@ -26,7 +27,7 @@ def add_parser(commands: Any) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "prune",
-        help="remove runs by number or age",
+        help="remove runs by number, age or a condition",
         description="Remove runs below a prefix, to its trash.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -34,6 +35,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("url", metavar="s3://BUCKET/PREFIX", help="where the runs are")
     parser.add_argument("--keep-last", type=int, metavar="N", help="not the N that were written to last")
     parser.add_argument("--older-than", type=age, metavar="AGE", help="not written to for so long, as 30d")
+    parser.add_argument(
+        "--where", metavar="CONDITION", help="that this holds for, as 'loss > 2'; see bucketboard ls -h"
+    )
     parser.add_argument("--now", action="store_true", help="delete for good instead of to the trash")
     add_change_options(parser)
     parser.set_defaults(run=run)
@@ -50,5 +54,6 @@ def run(options: argparse.Namespace) -> int:
         options.url,
         keep_last=options.keep_last,
         older_than=options.older_than,
+        where=options.where,
         now=options.now,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from bucketboard.cli.changing import EXIT, add_change_options, age, change
@@ -69,10 +68,7 @@ def run(options: argparse.Namespace) -> int:
         )
     from bucketboard.runs.remove import rm
 
-    status = change(options, *verbs(options.now), rm, options.url, now=options.now)
-    if not (options.json or options.dry_run or options.now or status):
-        print(f"bring them back: bucketboard undelete {options.url}", file=sys.stderr)
-    return status
+    return change(options, *verbs(options.now), rm, options.url, now=options.now)
 
 
 def verbs(now: bool) -> tuple[str, str]:

@@ -65,7 +65,6 @@ def run(options: argparse.Namespace) -> int:
             f" and {len(entry.runs) - 3} more" if len(entry.runs) > 3 else ""
         )
         shown = names if names.isprintable() else ascii(names)
-        print(
-            f"{entry.id}  {when}  {size(entry.size):>10}  {len(entry.runs):>4} runs  {entry.place}: {shown}"
-        )
+        count = f"{len(entry.objects):,} objects"
+        print(f"{entry.id}  {when}  {size(entry.size):>10}  {count:>13}  {entry.place}: {shown}")
     return 0

@@ -8,6 +8,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from bucketboard.cli.bulk import add_bulk_options
 from bucketboard.cli.progress import Bar, size
 from bucketboard.cli.settings import add_settings, given_settings
 
@@ -21,6 +22,7 @@ _EXAMPLES = """\
 examples:
   bucketboard verify s3://bucket/exp                  every record of every run
   bucketboard verify s3://bucket/exp/run1 --json | jq .findings
+  bucketboard verify s3://bucket/exp --cluster tcp://scheduler:8786
   bucketboard verify s3://bucket/exp --repair --dry-run    say what a repair would keep and lose
   bucketboard verify s3://bucket/exp --repair         put what is whole in the place of damaged files
 
@@ -47,18 +49,30 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--dry-run", "--dryrun", action="store_true", help="with --repair: change nothing")
     parser.add_argument("--json", action="store_true", help="the result as a JSON object")
+    add_bulk_options(parser)
     add_settings(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Verify, and repair where asked."""
+    from bucketboard.bulk.verify import verify_runs
     from bucketboard.runs.repair import repair
     from bucketboard.runs.verify import verify
 
     settings = given_settings(options)
     with Bar("verifying", quiet=options.json) as bar:
-        verified = verify(options.target, on_progress=bar.show, **settings)
+        if options.cluster or options.workers:
+            workers = options.workers or 1
+            verified = verify_runs(
+                options.target,
+                workers=workers,
+                cluster=options.cluster,
+                on_progress=bar.show,
+                **settings,
+            )
+        else:
+            verified = verify(options.target, on_progress=bar.show, **settings)
     repaired: list[Repaired] = []
     if options.repair and not verified.sound:
         repaired = repair(

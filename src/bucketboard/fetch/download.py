@@ -162,13 +162,17 @@ class Download:
             OSError: the temporary file can't be written.
             Stopped: the pull was told to end.
         """
-        info, whole = listed, False
+        info, whole, damaged = listed, False, False
         for _ in range(_GENERATIONS):
             try:
                 return self._one_generation(path, info, start, crc, whole)
             except UnavailableError as error:
                 if error.reason is not Reason.PRECONDITION:
                     raise
+            except CorruptDataError:
+                if damaged:
+                    raise
+                damaged = True  # on its way, perhaps: then it comes whole the second time
             info = self.head(listed.key)
             if info.size < start:
                 start, crc = 0, 0

@@ -39,7 +39,7 @@ def create_file_writer(
 
     The result is TensorFlow's own writer. In eager mode ``close()`` waits for S3 as that of a
     `SpooledDirectory` does; a writer that is dropped without it is sent in the background, and what is open
-    when the interpreter ends is closed then. For a writer in a graph the end of the interpreter counts.
+    when the interpreter ends is closed then. For a writer in a graph only that end counts.
 
     Args:
         logdir, max_queue, flush_millis, filename_suffix, name, experimental_trackable, experimental_mesh: as
@@ -54,7 +54,11 @@ def create_file_writer(
     if not url:
         return summary_ops_v2.create_file_writer_v2(logdir, *arguments)
     directory = SpooledDirectory(url, **options)
-    writer = summary_ops_v2.create_file_writer_v2(str(directory.path), *arguments)
+    try:
+        writer = summary_ops_v2.create_file_writer_v2(str(directory.path), *arguments)
+    except BaseException:
+        directory.begin_close()
+        raise
     writer.__class__ = _TrackableSpooledWriter if experimental_trackable else _SpooledWriter
     writer.follow(directory)
     return writer
@@ -94,7 +98,8 @@ class _Spooled:
         return done
 
     def __del__(self) -> None:
-        if not self.directory.closed:  # as it is in a forked child, where TensorFlow must be let alone
+        # A graph's operations may go on writing. In a forked child, where it is closed, let TensorFlow alone.
+        if self._eager and not self.directory.closed:
             self.directory.begin_close()
 
 

@@ -8,14 +8,20 @@ from pathlib import Path
 from bucketboard.errors import Reason, UnavailableError
 from bucketboard.events.filename import is_event_file
 from bucketboard.logdir.cache import Row
+from bucketboard.replication.log import State
+from bucketboard.replication.metadata import ObjectMetadata
 from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.url import S3Url
 
 __all__ = ["publish_index"]
 
 
-def publish_index(root: Path, url: S3Url, bucket: Bucket, rows: Mapping[str, Row]) -> str:
+def publish_index(
+    root: Path, url: S3Url, bucket: Bucket, rows: Mapping[str, Row], user: Mapping[str, str]
+) -> str:
     """Bring the index below ``url`` up to date with what ``rows`` say is stored; gives what it did.
+
+    ``user`` are the user's own pairs on the objects.
 
     Raises:
         InvalidError: pyarrow is missing, or the index may not be written.
@@ -23,14 +29,17 @@ def publish_index(root: Path, url: S3Url, bucket: Bucket, rows: Mapping[str, Row
     """
     from bucketboard.index import BucketObjects, update
 
-    report = update(_Replicated(root, url, bucket, rows), BucketObjects(bucket, url.prefix))
+    report = update(_Replicated(root, url, bucket, rows, user), BucketObjects(bucket, url.prefix))
     return f"{report.rows:,} new values of {report.read:,} event files, {report.bytes_sent:,} bytes"
 
 
 class _Replicated:
     """The objects below a prefix; those that are files here are read here, others not at all."""
 
-    def __init__(self, root: Path, url: S3Url, bucket: Bucket, rows: Mapping[str, Row]) -> None:
+    def __init__(
+        self, root: Path, url: S3Url, bucket: Bucket, rows: Mapping[str, Row], user: Mapping[str, str]
+    ) -> None:
+        self._user = user
         self._root = root
         self._url = url
         self._bucket = bucket
@@ -56,5 +65,6 @@ class _Replicated:
                 data = file.read(max(0, end - start))
         except OSError as error:
             raise UnavailableError(f"{path}: {error.strerror}", reason=Reason.NOT_FOUND) from error
-        metadata = {"bucketboard-log": row.log_id, "bucketboard-state": row.state}
+        said = ObjectMetadata(row.log_id, "", row.length, 0, State(row.state), self._user)
+        metadata = said.headers()
         return data, ObjectInfo(f"{self._url.prefix}{path}", row.length, row.etag, metadata=metadata)

@@ -21,6 +21,7 @@ from bucketboard.errors import (
     Reason,
     UnavailableError,
 )
+from bucketboard.events.filename import is_event_file
 from bucketboard.logdir.account import Account
 from bucketboard.logdir.agenda import NEVER, Agenda, Entry
 from bucketboard.logdir.cache import Cache, Row, default_path
@@ -38,6 +39,7 @@ from bucketboard.logdir.workers import Workers
 from bucketboard.replication.replica import LogChanged
 from bucketboard.replication.spool import on_network
 from bucketboard.replication.uploader import Target
+from bucketboard.selection import RUN_FILE
 from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.capabilities import capabilities_of
 from bucketboard.store.fast import fast_bucket
@@ -187,7 +189,8 @@ class Replicator:
         if self._deadline - time.monotonic() < _INDEX_SECONDS:
             return
         try:
-            done = publish_index(self._root, self._url, self._bucket, self._cache.rows)
+            user = self._target.user
+            done = publish_index(self._root, self._url, self._bucket, self._cache.rows, user)
         except BucketboardError as error:
             self._account.once("index", "", f"not published: {error}")
         else:
@@ -514,7 +517,11 @@ class Replicator:
             return
         wanted = self._options.selection
         stored = {*self._there.objects, *self._account.sent}
-        self._delete(sorted(path for path in stored if wanted(path) and path not in self._agenda.entries))
+        here = self._agenda.entries
+        runs = {path.rpartition("/")[0] for path in here if is_event_file(path)}
+        # What was said of a run in the bucket alone, such as its labels, goes with the run.
+        kept = here.keys() | {f"{run}/{RUN_FILE}" if run else RUN_FILE for run in runs}
+        self._delete(sorted(path for path in stored if wanted(path) and path not in kept))
 
     def _delete(self, paths: list[str]) -> None:
         delete(self._bucket, self._url, paths, self._account, dry_run=self._options.dry_run)

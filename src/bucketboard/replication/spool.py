@@ -37,6 +37,7 @@ __all__ = [
 FORMAT = 1
 DATA_SUFFIX = ".tfevents"
 HEADER_SUFFIX = ".json"
+_UNFINISHED = ".tmp"
 RUN_PREFIX = "run-"
 """Begins the name of a spool in a spool: that of one supervised command."""
 _ORPHAN_SECONDS = 60
@@ -142,9 +143,8 @@ class SpoolStorage(FileStorage):
         if not header_path.exists():
             _remove_orphan(path)
             return None
-        if not path.exists():  # finished, and its holder died between the two removals
-            with contextlib.suppress(OSError):
-                header_path.unlink()
+        if not path.exists():  # finished, and its holder died between the removals
+            _remove_header(header_path)
             return None
         header = Header.load(header_path)
         try:
@@ -169,18 +169,25 @@ class SpoolStorage(FileStorage):
 
     def remove(self) -> None:
         super().remove()
-        with contextlib.suppress(OSError):
-            self._header_path.unlink()
+        _remove_header(self._header_path)
 
     def _save(self) -> None:
-        temporary = self._header_path.with_suffix(".tmp")
+        temporary = self._header_path.with_suffix(_UNFINISHED)
         temporary.write_text(json.dumps(asdict(self.header)), encoding="utf-8")
         temporary.replace(self._header_path)
+
+
+def _remove_header(path: Path) -> None:
+    """A header, and first what a holder may have left that was killed while it wrote a newer one."""
+    for each in (path.with_suffix(_UNFINISHED), path):
+        with contextlib.suppress(OSError):
+            each.unlink()
 
 
 def _remove_orphan(path: Path) -> None:
     with contextlib.suppress(OSError):
         if path.stat().st_size == 0 and time.time() - path.stat().st_mtime > _ORPHAN_SECONDS:
+            path.with_suffix(_UNFINISHED).unlink(missing_ok=True)
             path.unlink()
 
 

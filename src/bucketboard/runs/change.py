@@ -22,6 +22,7 @@ from bucketboard.events.filename import is_event_file
 from bucketboard.journal import Journal, Move
 from bucketboard.runs.listing import group
 from bucketboard.runs.report import Left
+from bucketboard.selection import is_hidden
 from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.copy import copy
 from bucketboard.store.url import S3Url
@@ -74,6 +75,8 @@ def carry_out(
         try:
             if not journal.turned:
                 try:
+                    if not fresh:
+                        journal.point(bucket)  # whoever began it may not have come so far
                     journal = _turn(bucket, journal, left, fresh, on_progress)
                 except (InvalidError, KeyboardInterrupt):
                     with contextlib.suppress(BucketboardError):
@@ -91,8 +94,9 @@ def carry_out(
 
 def abandon(bucket: Bucket, journal: Journal) -> None:
     """Undo a change that has not turned: the targets go, the sources stay."""
-    targets = [move.target for move in journal.moves if move.target]
-    dropped = (*journal.dropped, *journal.made, *targets)
+    sources = _listed(bucket, (move.source for move in journal.moves))
+    targets = _listed(bucket, (move.target for move in journal.moves))
+    dropped = (*journal.dropped, *journal.made, *_undone(journal.moves, sources, targets))
     try:
         undone = _rewrite(bucket, journal, moves=(), made=(), dropped=dropped, turned=True)
     except _Overtaken:
@@ -103,9 +107,15 @@ def abandon(bucket: Bucket, journal: Journal) -> None:
 
 def _ended_elsewhere(bucket: Bucket, journal: Journal, left: dict[str, str]) -> Outcome:
     """Another process has brought it to its end, or undone it: then our copies go too."""
+    for pointer in journal.pointers:
+        bucket.delete(pointer)
     sources = _listed(bucket, (move.source for move in journal.moves))
-    kept = [move for move in journal.moves if move.source in sources]
-    again = [move.target for move in kept if move.target and _same(sources[move.source].etag, move.etag)]
+    # In the trash a copy is this change's alone; elsewhere another change may have made it, and gone on.
+    again = [
+        move.target
+        for move in journal.moves
+        if is_hidden(move.target) and move.source in sources and _same(sources[move.source].etag, move.etag)
+    ]
     _raise_refused(bucket, dict(bucket.delete_many(again)))
     return Outcome(tuple(move for move in journal.moves if move.source not in sources), left)
 
@@ -150,7 +160,7 @@ def _turn(
     if journal.made and left:  # what is made stands for all of them
         raise InvalidError(f"{journal.url}: {next(iter(left.values()))}")
     kept = tuple(move for move in journal.moves if (move.run or move.source) not in left)
-    gone = tuple(move.target for move in journal.moves if move.target and (move.run or move.source) in left)
+    gone = _undone([move for move in journal.moves if (move.run or move.source) in left], sources, targets)
     return _rewrite(bucket, journal, moves=kept, dropped=(*journal.dropped, *gone), turned=True)
 
 
@@ -187,6 +197,21 @@ def _copy(
                     on_progress(done, total)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _undone(
+    moves: Iterable[Move], sources: dict[str, ObjectInfo], targets: dict[str, ObjectInfo]
+) -> tuple[str, ...]:
+    """The copies that may go when their moves are given up: what has no source any more is no copy."""
+
+    def is_ours(move: Move) -> bool:
+        # Without conditions a server may have copied what the source has become.
+        sizes = (move.size, sources[move.source].size)
+        return is_hidden(move.target) or targets[move.target].size in sizes
+
+    return tuple(
+        move.target for move in moves if move.source in sources and move.target in targets and is_ours(move)
+    )
 
 
 def _leave_grown(journal: Journal, sources: dict[str, ObjectInfo], left: dict[str, str]) -> None:

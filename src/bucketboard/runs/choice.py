@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ from bucketboard.selection import is_hidden
 from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.url import S3Url
 
-__all__ = ["Choice", "choose", "refuse_live"]
+__all__ = ["Choice", "choose", "parent", "refuse_live"]
 
 _LIVE_FOR = datetime.timedelta(minutes=15)
 """A writer writes at least every two minutes (``max_lag``), unless it can't reach the bucket."""
@@ -32,7 +32,7 @@ class Choice:
 
     @property
     def place(self) -> S3Url:
-        """Whose trash and journal it takes: the URL's, or its parent's if the URL is a run itself."""
+        """Whose trash a change within the runs takes: the URL's, or its parent's if the URL is a run."""
         return parent(self.url) if any(run.name == "." for run in self.runs) else self.url
 
     @property
@@ -41,7 +41,7 @@ class Choice:
         owned = [(run.name, info) for run in self.runs for info in run.objects]
         return owned + [("", info) for info in self.strays]
 
-    def only(self, names: Sequence[str]) -> Choice:
+    def only(self, names: Collection[str]) -> Choice:
         """The same with some of the runs, and nothing besides."""
         return replace(self, runs=tuple(run for run in self.runs if run.name in names), strays=())
 
@@ -63,7 +63,7 @@ def choose(bucket: Bucket, url: S3Url) -> Choice:
         except BucketboardError as error:
             if error.reason is not Reason.DENIED:  # whoever may not look there has begun nothing there
                 raise
-    interrupted = tuple(journal for journal in journals(bucket, found) if journal is not None)
+    interrupted = tuple(journal for _, journal in journals(bucket, found) if journal is not None)
     shown = visible(objects, interrupted)
     runs = tuple(group(shown, url.prefix).values())
     owned = {info.key for run in runs for info in run.objects}
@@ -93,7 +93,7 @@ def refuse_live(bucket: Bucket, runs: Sequence[RunObjects]) -> None:
         named = ", ".join(live[:5]) + (f" and {len(live) - 5} more" if len(live) > 5 else "")
         raise InvalidError(
             f"being written now: {named}; nothing was changed",
-            hint="wait until they are finished, or 15 minutes after a killed writer's last upload; or --force",
+            hint="wait until they are finished (killed ones: 15 minutes after their last upload), or --force",
         )
 
 

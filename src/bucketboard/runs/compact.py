@@ -1,26 +1,24 @@
-"""``compact``: the many small event files of a run become few, with the same bytes in the same order."""
+"""Compacting a run: its many small event files become few, with the same bytes in the same order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 from bucketboard.errors import BucketboardError, CorruptDataError, InvalidError
 from bucketboard.events.scanner import record_ends
 from bucketboard.journal import Journal, Move, journal_key, new_id
 from bucketboard.replication.metadata import ObjectMetadata
 from bucketboard.runs.change import abandon, carry_out
-from bucketboard.runs.choice import choose, refuse_live
+from bucketboard.runs.choice import refuse_live
 from bucketboard.runs.listing import RunObjects
-from bucketboard.runs.perform import reached
 from bucketboard.runs.rewriting import NewFile
 from bucketboard.runs.trash import Trash
 from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.url import S3Url
 
-__all__ = ["Compacted", "compact", "compact_run", "groups"]
+__all__ = ["Compacted", "compact_run", "groups"]
 
 MOST = 256 << 20
 """Bytes of a joined file, as of one where a writer begins the next."""
@@ -39,57 +37,15 @@ class Compacted:
     error: str = ""
 
 
-def compact(
-    url: str,
-    *,
-    dry_run: bool = False,
-    force: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
-    **settings: Any,
-) -> list[Compacted]:
-    """Join the event files of each run at and below ``url`` into files of up to 256 MiB.
-
-    A joined file has the bytes of the originals, one behind the other in the order of their names. It is read
-    back, then they go to the trash. Readers see the run as before or as after. A run that is being written or
-    that has damaged files is left, and why is said.
-
-    Args:
-        url: a run, or a prefix of runs.
-        dry_run: only say what would become of each run.
-        force: also runs that are being written; one whose files change meanwhile is left.
-        on_progress: told the bytes that are done, and those that there are to do.
-        settings: fields of `Settings`.
-
-    Raises:
-        InvalidError: there are no runs, or a setting is wrong.
-        UnavailableError: the bucket can't be listed now.
-    """
-    place = S3Url.parse(url)
-    bucket = reached(place, settings)
-    choice = choose(bucket, place)
-    if choice.interrupted and not dry_run:
-        for journal in choice.interrupted:
-            carry_out(bucket, journal)
-        choice = choose(bucket, place)
-    if not choice.runs:
-        raise InvalidError(f"there are no event files below {url}", hint="bucketboard ls shows what is there")
-    total = sum(info.size for run in choice.runs for group in groups(run.event_files) for info in group)
-    done, results = 0, []
-    for run in choice.runs:
-        result = compact_run(bucket, choice.place, place, run, dry_run=dry_run, force=force)
-        results.append(result)
-        done += sum(info.size for group in groups(run.event_files) for info in group)
-        if on_progress:
-            on_progress(done, total)
-    return results
-
-
 def compact_run(
     bucket: Bucket, place: S3Url, url: S3Url, run: RunObjects, *, dry_run: bool = False, force: bool = False
 ) -> Compacted:
     """Join the event files of one run below ``url``, whose trash and journals are at ``place``.
 
-    Errors are in the result.
+    A joined file has the bytes of the originals, one behind the other in the order of their names. It is read
+    back, then they go to the trash. Readers see the run as before or as after. A run that is being written
+    (unless ``force``) or that has damaged files is left. Errors are in the result, which is never tried again
+    here: what was begun and could not be undone is the next command's to bring to its end.
     """
     before = after = len(run.event_files)
     joined = 0

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bucketboard.errors import InvalidError
+from bucketboard.runs.listing import group
 from bucketboard.runs.ls import STALLED_AFTER
-from bucketboard.runs.summary import RunSummary, by_run, summary
+from bucketboard.runs.summary import RunSummary, summary
 from bucketboard.source import BucketSource
 from bucketboard.store.bucket import ObjectInfo
 from bucketboard.store.fast import fast_bucket
@@ -113,13 +114,11 @@ def info(
     at = S3Url.parse(url)
     bucket = fast_bucket(at.bucket, Settings.resolve(**settings), attempts=_ATTEMPTS)
     source = BucketSource(at, bucket)
-    listed = source.files()
-    runs = by_run(listed)
-    paths = runs.pop(".", [])
-    if not paths:
+    run = group(source.files().values(), at.prefix).get(".")
+    if run is None:
         raise InvalidError(f"there is no run at {at}", hint=f"bucketboard ls {at}")
-    deeper = tuple(f"{run}/" for run in runs)
-    own = {path: each for path, each in listed.items() if not path.startswith((*deeper, ".bucketboard"))}
+    own = {each.key[len(at.prefix) :]: each for each in run.objects}
+    paths = [each.key[len(at.prefix) :] for each in run.event_files]
     known, report = look(source, Index(BucketObjects(bucket, at.prefix)), own, on_progress, keep=True)
     trouble = {path: places[0].message for path, places in report.damage.items()}
     trouble |= {path: error.message for path, error in report.failures.items()}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from bucketboard.errors import BucketboardError, InvalidError, Reason
 from bucketboard.replication.run_file import edit_run_file
-from bucketboard.runs.summary import by_run
+from bucketboard.runs.listing import group
 from bucketboard.selection import RUN_FILE
 from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.settings import Settings
@@ -67,9 +67,8 @@ def label(
         raise InvalidError("a label needs a name, and can't be set and removed at once")
     at = S3Url.parse(url)
     bucket = Bucket(at.bucket, Settings.resolve(**settings), attempts=_ATTEMPTS)
-    listed = {info.key[len(at.prefix) :]: info for info in bucket.list(at.prefix, delimiter="/").objects}
-    paths = by_run(listed).get(".", [])
-    if not paths:
+    run = group(bucket.list(at.prefix, delimiter="/").objects, at.prefix).get(".")
+    if run is None:
         raise InvalidError(f"there is no run at {at}", hint=f"bucketboard ls {at}")
 
     def change(found: dict[str, Any]) -> None:
@@ -79,14 +78,14 @@ def label(
             found["labels"] = {**kept, **wanted}
 
     stored = edit_run_file(bucket, at.prefix + RUN_FILE, change)
-    done = Labelled(str(at), dict(stored.get("labels", {})), len(paths))
+    done = Labelled(str(at), dict(stored.get("labels", {})), len(run.event_files))
     if object_tags:
-        _tag(bucket, [listed[path] for path in paths], wanted, gone, done)
+        _tag(bucket, run.event_files, wanted, gone, done)
     return done
 
 
 def _tag(
-    bucket: Bucket, objects: list[ObjectInfo], wanted: Mapping[str, str], gone: set[str], done: Labelled
+    bucket: Bucket, objects: Sequence[ObjectInfo], wanted: Mapping[str, str], gone: set[str], done: Labelled
 ) -> None:
     fitting = {key: value for key, value in wanted.items() if _fits(key, 128) and _fits(value, 256)}
     if unfit := sorted(wanted.keys() - fitting.keys()):

@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from bucketboard.errors import InvalidError
-from bucketboard.runs.summary import FIELDS, RunSummary, by_run, summary, with_hparams_from_below
+from bucketboard.runs.listing import group
+from bucketboard.runs.summary import FIELDS, RunSummary, summary, with_hparams_from_below
 from bucketboard.runs.where import Condition
 from bucketboard.source import BucketSource
+from bucketboard.store.bucket import ObjectInfo
 from bucketboard.store.fast import fast_bucket
 from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url
@@ -81,8 +83,15 @@ def _all(
     now = time.time()
     return with_hparams_from_below(
         summary(index, str(url), run, paths, listed, now=now, stalled_after=stalled_after, trouble=trouble)
-        for run, paths in by_run(listed).items()
+        for run, paths in _paths(listed, url).items()
     )
+
+
+def _paths(listed: Mapping[str, ObjectInfo], url: S3Url) -> dict[str, list[str]]:
+    """The event files of each run, in their order."""
+    start = len(url.prefix)
+    runs = group(listed.values(), url.prefix)
+    return {name: [info.key[start:] for info in run.event_files] for name, run in runs.items()}
 
 
 def _sorted(runs: list[RunSummary], name: str) -> list[RunSummary]:

@@ -51,18 +51,16 @@ def mv(
         raise InvalidError(f"{target} is in a place of bucketboard's own")
     bucket = reached(source, settings)
     latest = choose(bucket, source)
-    place = latest.place
-    in_place = parent(target) if place != source else target
 
     def plan(choice: Choice) -> Plan:
         return Plan(
             "mv",
             source,
-            place,
+            parent(source),
             choice.objects,
             target=lambda _, key: _moved(source, target, key),
             shown_target=str(target),
-            pointed_from=() if in_place == place else (in_place,),
+            pointed_from=[source, target, parent(target)],
             interrupted=choice.interrupted,
         )
 
@@ -77,7 +75,11 @@ def mv(
         if not force:
             refuse_live(bucket, latest.runs)
 
-    return perform(bucket, plan(latest), Ask(dry_run, confirm, on_progress), again=again, begin=begin)
+    def begun() -> list[Journal]:
+        return [*choose(bucket, source).interrupted, *choose(bucket, target).interrupted]
+
+    ask = Ask(dry_run, confirm, on_progress)
+    return perform(bucket, plan(latest), ask, again=again, begin=begin, begun=begun)
 
 
 def _moved(source: S3Url, target: S3Url, key: str) -> str:
@@ -89,7 +91,7 @@ def _moved(source: S3Url, target: S3Url, key: str) -> str:
 
 def _refuse_taken(bucket: Bucket, target: S3Url, known: Sequence[Journal]) -> None:
     objects = bucket.list(target.prefix).objects
-    found = [journal for journal in journals(bucket, objects) if journal is not None]
+    found = [journal for _, journal in journals(bucket, objects) if journal is not None]
     start = len(target.prefix)
     taken = [info.key for info in visible(objects, [*known, *found]) if not is_hidden(info.key[start:])]
     if taken:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bucketboard.errors import BucketboardError, InvalidError, Reason
+from bucketboard.errors import BucketboardError, InvalidError, Reason, UnavailableError
 from bucketboard.journal import Journal, Move, journal_key, new_id
 from bucketboard.runs.change import abandon, carry_out
 from bucketboard.runs.report import ChangeReport
@@ -52,12 +52,19 @@ def reached(url: S3Url, settings: dict[str, Any]) -> Bucket:
 
 
 def perform(
-    bucket: Bucket, plan: Plan, ask: Ask, *, again: Callable[[], Plan], begin: Callable[[Plan], None]
+    bucket: Bucket,
+    plan: Plan,
+    ask: Ask,
+    *,
+    again: Callable[[], Plan],
+    begin: Callable[[Plan], None],
+    begun: Callable[[], Sequence[Journal]],
 ) -> ChangeReport:
     """Do what ``plan`` says, after what was interrupted.
 
     ``again`` makes the plan anew when something was finished first: only what both plans have is moved.
-    ``begin`` may refuse the plan, before anybody is asked and again after that.
+    ``begin`` may refuse the plan, before anybody is asked and again after that. ``begun`` gives the changes
+    under way there.
 
     Raises:
         InvalidError: there is nothing to do, or it is refused or not permitted.
@@ -98,7 +105,11 @@ def perform(
         journal_key(plan.place, change),
         whole=plan.whole,
         moves=moves,
-        pointers=tuple(journal_key(place, change) for place in plan.pointed_from),
+        pointers=tuple(
+            journal_key(place, change)
+            for place in dict.fromkeys(plan.pointed_from)
+            if not plan.place.prefix.startswith(place.prefix)  # else the journal itself is below it
+        ),
     )
     try:
         journal = journal.begin(bucket)
@@ -107,13 +118,32 @@ def perform(
         if written is not None and not written.turned:
             abandon(bucket, written)
         raise
-    outcome = carry_out(bucket, journal, fresh=True, on_progress=ask.on_progress)
+    _withdraw_beside(bucket, journal, begun())
+    try:
+        outcome = carry_out(bucket, journal, fresh=True, on_progress=ask.on_progress)
+    except UnavailableError as error:
+        hint = "nothing is lost and readers see every run once; the same command goes on"
+        raise UnavailableError(error.message, hint=hint, reason=error.reason) from error
     report.id = change
     report.left += outcome.lefts()
     report.runs = sorted({move.run for move in outcome.moved if move.run} - outcome.left.keys())
     report.objects = len(outcome.moved)
     report.bytes = sum(move.size for move in outcome.moved)
     return report
+
+
+def _withdraw_beside(bucket: Bucket, journal: Journal, others: Sequence[Journal]) -> None:
+    """Two that have begun without knowing of each other: of their journals, each has written its own before
+    it looked, so that one at least sees the other, and withdraws before anything is copied."""
+    own = {key for move in journal.moves for key in (move.source, move.target) if key}
+    for other in others:
+        theirs = {key for move in other.moves for key in (move.source, move.target)}
+        if other.id != journal.id and own & theirs:
+            abandon(bucket, replace(journal, moves=()))
+            raise UnavailableError(
+                f"{other.command} {other.url} began at the same moment; this command changed nothing",
+                hint="run it again when that one has ended",
+            )
 
 
 def _report(plan: Plan, ask: Ask) -> ChangeReport:

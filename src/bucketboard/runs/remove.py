@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bucketboard.errors import InvalidError
-from bucketboard.runs.choice import Choice, choose, refuse_live
+from bucketboard.journal import Journal
+from bucketboard.runs.choice import Choice, choose, parent, refuse_live
 from bucketboard.runs.perform import Ask, Plan, perform, reached
 from bucketboard.runs.report import ChangeReport
 from bucketboard.runs.trash import Trash
@@ -39,9 +40,8 @@ def rm(
     """
     place = S3Url.parse(url)
     bucket = reached(place, settings)
-    return _remove(
-        bucket, "rm", lambda: choose(bucket, place), now, force, Ask(dry_run, confirm, on_progress)
-    )
+    ask = Ask(dry_run, confirm, on_progress)
+    return _remove(bucket, "rm", parent(place), lambda: choose(bucket, place), now, force, ask)
 
 
 def prune(
@@ -63,7 +63,7 @@ def prune(
         url: ``s3://bucket/prefix``.
         keep_last: all but the so many that were written to last.
         older_than: seconds since anything was written to the run.
-        where: those that a condition holds for, as :func:`bucketboard.ls` takes it.
+        where: only those that a condition holds for, as :func:`bucketboard.ls` takes it.
         now: delete for good.
         force: also runs that are being written.
         dry_run: change nothing.
@@ -96,16 +96,25 @@ def prune(
                 for run in by_time
                 if any(info.last_modified and info.last_modified.timestamp() > before for info in run.objects)
             }
-        return choice.only(tuple(wanted))
+        if where is not None and wanted:
+            from bucketboard.runs.ls import ls
 
-    return _remove(bucket, "prune", chosen, now, force, Ask(dry_run, confirm, on_progress))
+            wanted &= {run.run for run in ls(url, where=where, **settings)}
+        return choice.only(wanted)
+
+    return _remove(bucket, "prune", place, chosen, now, force, Ask(dry_run, confirm, on_progress))
 
 
 def _remove(
-    bucket: Bucket, command: str, choose_again: Callable[[], Choice], now: bool, force: bool, ask: Ask
+    bucket: Bucket,
+    command: str,
+    place: S3Url,
+    choose_again: Callable[[], Choice],
+    now: bool,
+    force: bool,
+    ask: Ask,
 ) -> ChangeReport:
     latest = choose_again()
-    place = latest.place  # also when the run itself is gone after what was finished first
 
     def plan(choice: Choice) -> Plan:
         trash = Trash(place)
@@ -116,6 +125,7 @@ def _remove(
             choice.objects,
             target=None if now else trash.key,
             shown_target="" if now else f"s3://{place.bucket}/{trash.prefix}",
+            pointed_from=[choice.url],
             interrupted=choice.interrupted,
         )
 
@@ -130,4 +140,8 @@ def _remove(
 
     if command == "prune" and not latest.runs and not latest.interrupted:
         return ChangeReport(command, str(latest.url), dry_run=ask.dry_run)
-    return perform(bucket, plan(latest), ask, again=again, begin=begin)
+
+    def begun() -> Sequence[Journal]:
+        return choose(bucket, latest.url).interrupted
+
+    return perform(bucket, plan(latest), ask, again=again, begin=begin, begun=begun)

@@ -10,14 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from bucketboard.events.filename import is_event_file
-from bucketboard.selection import RUN_FILE, is_shown
+from bucketboard.selection import RUN_FILE
 from bucketboard.store.bucket import ObjectInfo
 
 if TYPE_CHECKING:
     from bucketboard.index import Index, Part
 
-__all__ = ["FIELDS", "RunSummary", "State", "TagSummary", "by_run", "summary", "with_hparams_from_below"]
+__all__ = ["FIELDS", "RunSummary", "State", "TagSummary", "summary", "with_hparams_from_below"]
 
 State = Literal["live", "finished", "stalled", "unknown"]
 FIELDS = ("run", "url", "state", "start", "last", "written", "age", "events", "step", "files", "size")
@@ -95,15 +94,6 @@ class RunSummary:
         """As plain values, for JSON."""
         found = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         return {**found, "tags": {name: dataclasses.asdict(tag) for name, tag in self.tags.items()}}
-
-
-def by_run(listed: Mapping[str, ObjectInfo]) -> dict[str, list[str]]:
-    """The event files of each run, in their order; "." is the run of the prefix itself."""
-    runs: dict[str, list[str]] = {}
-    for path in sorted(listed):
-        if is_event_file(path) and is_shown(path):
-            runs.setdefault(path.rpartition("/")[0] or ".", []).append(path)
-    return runs
 
 
 def summary(

@@ -83,7 +83,14 @@ def undelete(
             )
 
     ask = Ask(dry_run, confirm, on_progress)
-    return perform(bucket, plan(False), ask, again=lambda: plan(True), begin=begin)
+    return perform(
+        bucket,
+        plan(False),
+        ask,
+        again=lambda: plan(True),
+        begin=begin,
+        begun=lambda: _look(bucket, asked)[1],
+    )
 
 
 def empty_trash(
@@ -92,6 +99,7 @@ def empty_trash(
     older_than: float = 0.0,
     dry_run: bool = False,
     confirm: Callable[[ChangeReport], bool] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
     **settings: Any,
 ) -> ChangeReport:
     """Delete for good what was removed at ``url`` more than ``older_than`` seconds ago.
@@ -120,6 +128,7 @@ def empty_trash(
         return report
     for journal in interrupted:
         report.left += carry_out(bucket, journal).lefts()
+    done = 0
     for entry in old:
         report.id = new_id()
         of = S3Url.parse(entry.place)
@@ -131,6 +140,9 @@ def empty_trash(
             moves=tuple(Move(entry.id, info.key, info.etag, info.size) for info in entry.objects),
         )
         report.left += carry_out(bucket, journal.begin(bucket)).lefts()
+        done += entry.size
+        if on_progress is not None:
+            on_progress(done, report.bytes)
     return report
 
 
@@ -143,7 +155,7 @@ def _look(bucket: Bucket, url: S3Url) -> tuple[list[TrashEntry], Sequence[Journa
         its_trash = Trash(place)
         # Journals first: what they hide of the listing that follows is what they hid then.
         found = bucket.list(f"{place.prefix}{JOURNAL}/").objects
-        known = [journal for journal in journals(bucket, found) if journal is not None]
+        known = [journal for _, journal in journals(bucket, found) if journal is not None]
         interrupted |= {journal.key: journal for journal in known}
         entries += its_trash.among(visible(bucket.list(its_trash.prefix).objects, known))
     return sorted(entries, key=lambda entry: entry.id), tuple(interrupted.values())

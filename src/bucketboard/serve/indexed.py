@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -72,6 +73,8 @@ class Indexed:
             file = run.file(path)
             file.etag, file.looked, file.log_id = covered.etag, covered.looked, covered.log_id
             file.tail, file.scanner = covered.tail, FileScanner(covered.end)
+            part = self._index.parts[path]
+            file.said = {**json.loads(part.metadata or "{}"), **json.loads(part.gathered or "{}")}
             run.start = float(np.fmin(run.start, covered.start))
         for tag, (metadata, unread) in series.items():
             run.add(tag, metadata).unread = unread

@@ -13,6 +13,7 @@ from tensorboard.data import provider
 from bucketboard.errors import BucketboardError
 from bucketboard.serve.catalog import Catalog
 from bucketboard.serve.compat import BLOBS, SCALAR, TENSOR, UNKNOWN, blobs_of, tensor_of
+from bucketboard.serve.description import description
 from bucketboard.serve.reservoir import downsample as places_of
 from bucketboard.serve.run import Run
 from bucketboard.serve.series import Series
@@ -81,8 +82,11 @@ class CatalogProvider(provider.DataProvider):  # type: ignore[misc]
         return f"CatalogProvider({self._catalog.location!r})"
 
     def experiment_metadata(self, ctx: Any = None, *, experiment_id: str) -> Any:
-        """Where the data lies."""
-        return provider.ExperimentMetadata(data_location=self._catalog.location)
+        """Where the data lies, and what the runs' writers say of them."""
+        return provider.ExperimentMetadata(
+            data_location=self._catalog.location,
+            experiment_description=description(list(self._catalog.runs.values())),
+        )
 
     def list_plugins(self, ctx: Any = None, *, experiment_id: str) -> list[str]:
         """The plugins that have data."""

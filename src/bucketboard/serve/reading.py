@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import urllib.parse
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bucketboard.errors import BucketboardError, CorruptDataError, Reason
 from bucketboard.events.columns import Columns
@@ -18,6 +19,7 @@ CHUNK = 8 << 20
 _TAIL = 64
 """A record's end has its CRC, so that this many bytes tell one file from another."""
 _LOG_ID = "bucketboard-log"
+_SAID = ("bucketboard-user", "bucketboard-gathered")
 
 
 class Replaced(Exception):
@@ -85,6 +87,7 @@ def read_file(run: Run, file: EventFile, listed: ObjectInfo, order: InOrder) -> 
         checked = True
         size = info.size
         file.log_id = info.metadata.get(_LOG_ID)
+        file.said = said_of(info.metadata)
         order.take(file, file.scanner.feed(memoryview(data)[again:]))
         taken = file.scanner.offset - offset
         if taken:
@@ -98,6 +101,13 @@ def read_file(run: Run, file: EventFile, listed: ObjectInfo, order: InOrder) -> 
     if file.scanner.damage:
         places = file.scanner.damage
         raise CorruptDataError(f"{places[0].message} ({file.scanner.damaged} damaged places)")
+
+
+def said_of(metadata: Mapping[str, str]) -> dict[str, str]:
+    """What an object's metadata say of the run; the user's own pairs come first. See docs/FORMAT.md."""
+    texts = [metadata.get(name, "") for name in _SAID]
+    pairs = [urllib.parse.parse_qsl(text, keep_blank_values=True) for text in texts]
+    return {**dict(pairs[0]), **{key: value for key, value in pairs[1] if key not in dict(pairs[0])}}
 
 
 def _check_same(file: EventFile, info: ObjectInfo, offset: int, again: bytes) -> None:

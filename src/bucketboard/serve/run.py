@@ -42,6 +42,8 @@ class EventFile:
     """ETag of the version that could not be read."""
     wait: int = 0
     """Refreshes to let pass before that version is tried again."""
+    said: dict[str, str] = field(default_factory=dict)
+    """What its writer says of the run: the user's own pairs, and what it found out by itself."""
 
 
 class Run:

@@ -455,7 +455,6 @@ _METHODS = {
     "PutObject": "put_object",
     "CopyObject": "copy_object",
     "RestoreObject": "restore_object",
-    "GetObjectTagging": "get_object_tagging",
     "HeadObject": "head_object",
     "GetObject": "get_object",
     "ListObjectsV2": "list_objects_v2",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import os
 import threading
+import time
 import urllib.parse
 from typing import Any
 
@@ -16,7 +17,11 @@ from bucketboard.store.settings import Settings
 
 __all__ = ["forget", "is_aws", "new_session", "s3_client"]
 
+_RENEW_EVERY = 2.0
+"""Seconds that a client is kept at least: one made for each refusal of many writers would cost training."""
+
 _clients: dict[tuple[object, ...], Any] = {}
+_made: dict[tuple[object, ...], float] = {}
 _lock = threading.Lock()
 
 
@@ -41,6 +46,7 @@ def s3_client(settings: Settings, *, attempts: int = 1) -> Any:
         client = _clients.get(connection)
         if client is None:
             client = _clients[connection] = _new_client(settings, endpoint, attempts)
+            _made[connection] = time.monotonic()
         return client
 
 
@@ -50,8 +56,10 @@ def forget(settings: Settings) -> None:
     botocore reads a credentials file, a profile or the environment once, and goes on with what has expired.
     """
     connection = _connection(settings, settings.endpoint())
+    before = time.monotonic() - _RENEW_EVERY
     with _lock:
-        forgotten = [_clients.pop(known) for known in list(_clients) if known[:-1] == connection]
+        old = [known for known in _clients if known[:-1] == connection and _made[known] <= before]
+        forgotten = [_clients.pop(known) for known in old]
     for client in forgotten:
         client.close()  # its idle connections; requests of others under way end in peace
 

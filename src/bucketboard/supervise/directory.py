@@ -136,18 +136,22 @@ class SpooledDirectory:
             return
         _open.discard(self)
         report = self.report = self._replication.finish()
-        self._spooled.let_go()
-        if report is not None and report.complete:
-            if self._temporary is not None:
-                with contextlib.suppress(OSError):
-                    self._temporary.rmdir()
+        if self._appended and not (report and report.complete):
+            self._report_gap(report)
+            self._spooled.let_go()
             return
+        self._spooled.remove()
+        if self._temporary is not None:
+            with contextlib.suppress(OSError):
+                self._temporary.rmdir()
+
+    def _report_gap(self, report: SyncReport | None) -> None:
         left = self._appended - (report.stored if report else 0)
-        why = f": {report.failed[0][1]}" if report else ": the process that sends gave no report"
+        why = report.failed[0][1].partition("\n")[0] if report else "the process that sends gave no report"
         self._report(
             UnavailableError(
                 f"{self.url}: {left:,} of {self._appended:,} bytes are not stored, "
-                f"they are kept in {self._spooled.path}{why}",
+                f"they are kept in {self._spooled.path}: {why}",
                 hint="send them with: bucketboard recover",
             )
         )

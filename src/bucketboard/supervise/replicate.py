@@ -32,6 +32,8 @@ logger = logging.getLogger("bucketboard")
 
 _MARGIN = 5.0
 """Seconds beyond ``close_timeout`` in which the process is to answer."""
+_AT_LEAST = 1.0
+"""Seconds in which an answer is read that may have come long before anybody asked."""
 _FINISH = b"finish\n"
 _SOURCE = str(Path(__file__).parents[2])
 # Neither the current directory, which -c puts first, may stand before the libraries, nor ours.
@@ -205,8 +207,8 @@ def _read(fd: int, deadline: float) -> bytes | None:
     poll = select.poll()
     poll.register(fd, select.POLLIN | select.POLLHUP)
     while True:
-        left = deadline - time.monotonic()
-        if left <= 0 or not poll.poll(left * 1000):
+        left = max(_AT_LEAST, deadline - time.monotonic())
+        if not poll.poll(left * 1000):
             return None
         block = os.read(fd, 1 << 16)
         if not block:
