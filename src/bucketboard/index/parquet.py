@@ -293,6 +293,7 @@ def _as(schema: Any, table: Any) -> Any:
             table = table.append_column(name, pa.nulls(len(table), schema.field(name).type))
     if not table.schema.equals(schema):
         raise ValueError("other columns than it should have")
+    table.validate(full=True)  # places in dictionaries, text
     return table
 
 
