@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test test-slow conformance opaque reliability frameworks extras browser check fuzz clean \ bench bench-sync bench-pull bench-view bench-scan
+.PHONY: demo test test-slow conformance opaque reliability frameworks extras browser check fuzz clean \
 	bench bench-sync bench-pull bench-view bench-ls bench-scan bench-export bench-bulk
 
 demo: $(VENV)/demo.stamp
@@ -28,10 +28,6 @@ opaque: $(VENV)/test.stamp
 # A model, kills, faults and load: a table of what was done and what was lost, in docs/RELIABILITY.md.
 reliability: $(VENV)/test.stamp
 	$(BIN)/python bench/reliability.py $(ARGS)
-
-# One suite on every S3 server that can run here; fails if one of them did not. Prints what each supports.
-conformance: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n $(JOBS) -m conformance tests/conformance $(ARGS)
 
 # What the frameworks write, in an environment of its own, and our viewer beside an installed TensorFlow.
 frameworks: $(VENV)/test.stamp $(VENV)-frameworks/stamp

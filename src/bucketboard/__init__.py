@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bucketboard.logdir.once import sync
     from bucketboard.logdir.report import IncompleteError, SyncReport
     from bucketboard.replication.position import Mark, Position
-    from bucketboard.runs.compact import Compacted, compact
+    from bucketboard.runs.compact import Compacted
     from bucketboard.runs.info import RunInfo, info
     from bucketboard.runs.label import Labelled, label
     from bucketboard.runs.logdir import Logdir

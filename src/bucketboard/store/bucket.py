@@ -225,14 +225,9 @@ class Bucket:
     ) -> Sequence[tuple[str, str]]:
         """DeleteObjects, a thousand at a time; gives the keys that were refused, and why.
 
-                With ``etags`` only those that still have theirs, where the server knows this condition: AWS does.
-        <<<<<<< HEAD
-                Where the server does not take DeleteObjects (some want an MD5 that is sent no more, some do not know
-                it), one DeleteObject for each, without that condition.
-        =======
-                Where the server does not take DeleteObjects (some want an MD5 that is sent no more, some know it
-                not), one DeleteObject for each.
-        >>>>>>> runs-change
+        With ``etags`` only those that still have theirs, where the server knows this condition: AWS does.
+        Where the server does not take DeleteObjects (some want an MD5 that is sent no more, some do not know
+        it), one DeleteObject for each, without that condition.
         """
         refused: list[tuple[str, str]] = []
         for start in range(0, len(keys), _DELETE_AT_ONCE):
@@ -460,7 +455,6 @@ _METHODS = {
     "PutObject": "put_object",
     "CopyObject": "copy_object",
     "RestoreObject": "restore_object",
-    "GetObjectTagging": "get_object_tagging",
     "HeadObject": "head_object",
     "GetObject": "get_object",
     "ListObjectsV2": "list_objects_v2",
