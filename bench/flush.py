@@ -20,9 +20,9 @@ SCRIPT = Path(__file__).parents[1] / "tests" / "frameworks" / "flushing.py"
 FRAMEWORKS = ("torch", "tensorboardx", "lightning", "tensorboard")
 
 
-def seconds(framework: str, target: str, environ: dict[str, str]) -> float:
+def seconds(framework: str, target: str, environ: dict[str, str], bare: bool) -> float:
     """One training in a process of its own; the seconds of its steps."""
-    command = [sys.executable, str(SCRIPT), framework, target]
+    command = [sys.executable, str(SCRIPT), framework, target, *(["--bare"] if bare else [])]
     done = subprocess.run(command, env={**os.environ, **environ}, check=True, capture_output=True, text=True)
     return float(done.stdout)
 
@@ -31,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=5, help="repetitions; medians are printed")
     parser.add_argument("--only", choices=FRAMEWORKS, action="append", help="this framework; may be repeated")
+    parser.add_argument("--bare", action="store_true", help="logging and flushing alone, without a training")
     options = parser.parse_args()
     with moto() as server, FaultProxy(server.endpoint, latency=0.03) as proxy:
         server.client().create_bucket(Bucket="bench")
@@ -42,8 +43,10 @@ def main() -> None:
             for _ in range(options.repeat):
                 with tempfile.TemporaryDirectory() as directory:
                     spool = {"BUCKETBOARD_SPOOL": f"{directory}/spool"}
-                    local.append(seconds(framework, f"{directory}/run", {**environ, **spool}))
-                    remote.append(seconds(framework, f"s3://bench/{time.time_ns()}", {**environ, **spool}))
+                    local.append(seconds(framework, f"{directory}/run", {**environ, **spool}, options.bare))
+                    remote.append(
+                        seconds(framework, f"s3://bench/{time.time_ns()}", {**environ, **spool}, options.bare)
+                    )
             sent = (proxy.counts.total.bytes_sent - before) / options.repeat
             here, there = statistics.median(local) * 1000, statistics.median(remote) * 1000
             print(f"{framework:<14} {here:>9.0f} {there:>9.0f} {there / here:>11.2f} {sent:>11,.0f}")

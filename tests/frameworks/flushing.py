@@ -1,4 +1,7 @@
-"""Logs 1,000 steps and flushes at each, by a framework's own writer; prints the seconds of the steps."""
+"""A training of 1,000 short steps that logs and flushes at each, by a framework's own writer.
+
+Prints the seconds of the steps; with --bare, of logging and flushing alone.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 import bucketboard
 
@@ -64,13 +69,27 @@ def tensorboard(target: str) -> tuple[Callable[[int], Any], Callable[[], Any]]:
 FRAMEWORKS = {made.__name__: made for made in (torch, tensorboardx, lightning, tensorboard)}
 
 
+def train() -> Callable[[], None]:
+    """A step of a small linear model, of some milliseconds: as short as steps of trainings get."""
+    draw = np.random.default_rng(0)
+    inputs, weights = draw.normal(size=(1024, 256)), draw.normal(size=(256, 128))
+
+    def step() -> None:
+        nonlocal weights
+        weights -= 1e-6 * inputs.T @ (inputs @ weights)
+
+    return step
+
+
 def main() -> None:
-    name, target = sys.argv[1:]
+    name, target, *bare = sys.argv[1:]
     sys.modules["tensorflow"] = None  # type: ignore[assignment]  takes long, and changes nothing
     bucketboard.install()
     step, close = FRAMEWORKS[name](target)
+    work = (lambda: None) if bare else train()
     started = time.perf_counter()
     for number in range(STEPS):
+        work()
         step(number)
     print(time.perf_counter() - started)
     close()
