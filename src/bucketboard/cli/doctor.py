@@ -45,8 +45,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--policy",
         metavar="COMMANDS",
-        help="print the IAM policy that these commands need: writer, write-only, run, sync, sync-delete, "
-        "recover, serve, pull, verify, verify-repair, compact, index, doctor",
+        help="print the IAM policy that these need and ask nothing: writer, write-only, serve, sync, "
+        "sync-delete, or any other command, with commas between",
     )
     add_settings(parser)
     parser.set_defaults(run=run)

@@ -38,7 +38,10 @@ _CONFIGURATION = (
 )
 _WRITER = Needs((_WRITE, _READ, _ABORT), (), (_LIST, _UPLOADS), (_ENCRYPT, _DECRYPT))
 _READER = Needs((_READ,), (), (_LIST,), (_DECRYPT,))
-_CHANGER = Needs((_READ, _WRITE, _DELETE, _GET_TAGS, _PUT_TAGS, _ABORT), (), (_LIST,), (_ENCRYPT, _DECRYPT))
+_LABELLER = Needs((_READ, _WRITE, _GET_TAGS, _PUT_TAGS), (), (_LIST,), (_ENCRYPT, _DECRYPT))
+_MOVER = Needs((*_LABELLER.objects, _DELETE), (), (_LIST,), _LABELLER.key)
+_CHANGER = Needs((*_MOVER.objects, _ABORT), (), (_LIST,), _LABELLER.key)
+_ARCHIVER = Needs((*_LABELLER.objects, "s3:RestoreObject"), (), (_LIST,), _LABELLER.key)
 
 NEEDS: Mapping[str, Needs] = {
     "writer": _WRITER,
@@ -49,6 +52,13 @@ NEEDS: Mapping[str, Needs] = {
     "recover": _WRITER,
     "serve": _READER,
     "pull": _READER,
+    "ls": _READER,
+    "info": Needs((_READ, _GET_TAGS), (), (_LIST,), (_DECRYPT,)),
+    "export": _READER,
+    "open": _READER,
+    "label": _LABELLER,
+    **dict.fromkeys(("rm", "prune", "mv", "undelete"), _MOVER),
+    **dict.fromkeys(("archive", "thaw"), _ARCHIVER),
     "verify": _READER,
     "verify-repair": _CHANGER,
     "compact": _CHANGER,
