@@ -236,7 +236,7 @@ class UploaderMachine(RuleBasedStateMachine):
         rescuer = MemoryBucket(self.name, self.s3)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(recover, "Bucket", lambda name, settings: rescuer)
-            results = recover.recover(self.directory / "spool", wait=30)
+            results = recover.recover_logs(self.directory / "spool", wait=30)
         count("recoveries")
         assert {each.state for each in results} <= {"sent", "held", "failed"}
         failed = [each for each in results if each.state == "failed"]
