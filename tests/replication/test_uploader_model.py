@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -118,6 +119,9 @@ class UploaderMachine(RuleBasedStateMachine):
             writer.bucket.dead = True
             with contextlib.suppress(Exception):
                 writer.log.close()
+        for thread in threading.enumerate():  # a recovery that gave up may still be writing a header
+            if thread.name == "bucketboard-upload":
+                thread.join(30)
         count("faults", self.s3.faults if hasattr(self, "s3") else 0)
         count("events", sum(len(writer.appended) for writer in self.writers + self.dead))
         shutil.rmtree(self.directory)
@@ -232,7 +236,7 @@ class UploaderMachine(RuleBasedStateMachine):
         rescuer = MemoryBucket(self.name, self.s3)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(recover, "Bucket", lambda name, settings: rescuer)
-            results = recover.recover(self.directory / "spool", wait=30)
+            results = recover.recover_logs(self.directory / "spool", wait=30)
         count("recoveries")
         assert {each.state for each in results} <= {"sent", "held", "failed"}
         failed = [each for each in results if each.state == "failed"]
