@@ -1,7 +1,7 @@
 """S3 in memory, at the border that replicas see: strict as AWS, opaque ETags, and faults at any operation.
 
-What it answers goes through the same translation as a server's answer. The promises that the model tries here are
-tried on real servers, one by one, in tests/promises and tests/crashes.
+What it answers goes through the same translation as a server's answer. The promises that the model tries here
+are tried on real servers, one by one, in tests/promises and tests/crashes.
 """
 
 from __future__ import annotations
