@@ -79,6 +79,16 @@ class Journal:
         moving = (move.source if self.turned else move.target for move in self.moves)
         return frozenset((*moving, *self.dropped, *(() if self.turned else self.made)))
 
+    @property
+    def needed(self) -> frozenset[str]:
+        """The keys without which a listing is from before the turn; what goes to the trash nobody shows."""
+        if not self.turned:
+            return frozenset()
+        targets = (
+            move.target for move in self.moves if move.target and "/.bucketboard" not in f"/{move.target}"
+        )
+        return frozenset((*targets, *self.made))
+
     @classmethod
     def read(cls, bucket: Bucket, key: str) -> Journal | None:
         """The journal at ``key``, or the one that ``key`` points to; None if it is no more.
@@ -201,9 +211,14 @@ def list_visible(bucket: Bucket, url: S3Url) -> list[ObjectInfo]:
         objects = bucket.list(url.prefix).objects
         found = list(journals(bucket, objects))
         before, gone = gone, {key for key, journal in found if journal is None}
-        if gone <= before:  # what was gone before this listing did not end after it
+        there = [journal for _, journal in found if journal is not None]
+        present = {info.key for info in objects}
+        turned_since = any(
+            key.startswith(url.prefix) and key not in present for journal in there for key in journal.needed
+        )
+        if gone <= before and not turned_since:  # what was gone before this listing did not end after it
             break
-    return visible(objects, [journal for _, journal in found if journal is not None])
+    return visible(objects, there)
 
 
 def visible(objects: Iterable[ObjectInfo], found: Iterable[Journal]) -> list[ObjectInfo]:

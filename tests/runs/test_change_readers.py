@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ import bucketboard
 from bucketboard.errors import CorruptDataError, InvalidError
 from bucketboard.journal import Journal, Move, journal_key, list_visible, new_id
 from bucketboard.runs.change import carry_out
+from bucketboard.runs.listing import list_runs
 from bucketboard.source import BucketSource
 from bucketboard.store.bucket import Bucket
 from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url
 from bucketboard.testing import Fault, FaultKind, FaultProxy, Server
+from promised import Place
 
 
 @pytest.fixture
@@ -172,3 +175,26 @@ def test_two_that_do_the_same_at_once_lose_and_double_nothing(name: str, server:
         assert kept == expected
         assert f"{top}/exp/a/{EVENTS}" not in stored
         assert not any("journal" in key for key in stored)
+
+
+def test_a_listing_from_before_the_turn_is_made_again(new_place: Callable[..., Place]) -> None:
+    """Listed while the change was copying; when the reader gets to the journal, it has turned."""
+    place = new_place("moto")
+    source, target = "exp/a/events.out.tfevents.1.host.1.0", "exp/b/events.out.tfevents.1.host.1.0"
+    place.client.put_object(Bucket=place.bucket, Key=source, Body=b"events")
+    bucket = Bucket(place.bucket, Settings.resolve(endpoint_url=place.proxy.url))
+    url = S3Url.parse(f"s3://{place.bucket}/exp")
+    move = Move("a", source, bucket.head(source).etag, 6, target)
+    journal = Journal("1", "mv", str(url / "a"), journal_key(url, "1"), moves=(move,)).begin(bucket)
+    turned: list[Journal] = []
+
+    def turn(request: object) -> bool:
+        if not turned:
+            place.client.copy_object(Bucket=place.bucket, Key=target, CopySource=f"{place.bucket}/{source}")
+            direct = Bucket(place.bucket, Settings.resolve(endpoint_url=place.server.endpoint))
+            turned.append(journal.rewrite(direct, turned=True))
+        return False
+
+    place.proxy.inject(Fault(FaultKind.REFUSE, operation="GetObject", key=journal.key, when=turn))
+    assert list(list_runs(bucket, url)) == ["b"]
+    assert turned
