@@ -62,7 +62,10 @@ class Runs:
         """All objects, by key."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
-        return {key: self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys}
+        try:
+            return {key: self.client.get_object(Bucket=self.bucket, Key=key)["Body"].read() for key in keys}
+        except self.client.exceptions.NoSuchKey:
+            return self.objects(prefix)  # the last request of a killed command arrived meanwhile
 
     def shown(self, url: str = "") -> Counter[bytes]:
         """What readers that list ``url`` see: the bytes of the runs' files, with how often they do."""
@@ -73,7 +76,8 @@ class Runs:
         except InvalidError:
             return Counter()
         stored = self.objects(place.prefix)
-        return Counter(stored[info.key] for run in runs.values() for info in run.objects)
+        keys = [info.key for run in runs.values() for info in run.objects]
+        return Counter(stored[key] for key in keys) if stored.keys() >= set(keys) else self.shown(url)
 
 
 def start(name: str, endpoint: str, *arguments: str) -> subprocess.Popen[bytes]:
