@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+import bucketboard
 from bucketboard.cli.main import main
 from bucketboard.runs.repair import Repaired, repair
 from bucketboard.runs.verify import verify
@@ -36,8 +37,8 @@ def damaged(place: Place, *, lengths: bool = True) -> tuple[list[bytes], bytes]:
     return [payload for step, payload in enumerate(whole) if step not in (3, 9, 10, 17, 18, 29)], data
 
 
-def mend(place: Place, **options: bool) -> list[Repaired]:
-    url = f"s3://{place.bucket}/exp"
+def mend(place: Place, path: str = "exp", **options: bool) -> list[Repaired]:
+    url = f"s3://{place.bucket}/{path}"
     findings = verify(url, endpoint_url=place.proxy.url).findings
     return repair(url, findings, endpoint_url=place.proxy.url, **options)
 
@@ -53,6 +54,18 @@ def test_only_damaged_records_are_lost(place: Place) -> None:
     assert verify(f"s3://{place.bucket}/exp", endpoint_url=place.proxy.url).sound
     tags = place.client.get_object_tagging(Bucket=place.bucket, Key=KEY)["TagSet"]
     assert tags == [{"Key": "team", "Value": "vision"}]
+
+
+def test_the_original_comes_back(new_place: Callable[..., Place]) -> None:
+    """From the trash beside the run, once the mended file is out of its way."""
+    place = new_place("moto")
+    _, data = damaged(place)
+    [repaired] = mend(place, "exp/a", force=True)
+    assert repaired.original.startswith("exp/.bucketboard-trash/")
+    url = f"s3://{place.bucket}/exp"
+    bucketboard.rm(f"{url}/a", now=True, force=True, endpoint_url=place.proxy.url)
+    bucketboard.undelete(url, repaired.original.split("/")[2], endpoint_url=place.proxy.url)
+    assert place.get(KEY) == data
 
 
 def test_without_keeping_the_original(place: Place) -> None:

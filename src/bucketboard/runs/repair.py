@@ -14,6 +14,7 @@ from bucketboard.events.salvage import Kept, Lost, salvage
 from bucketboard.journal import new_id
 from bucketboard.replication.log import State
 from bucketboard.replication.metadata import ObjectMetadata
+from bucketboard.runs.choice import parent
 from bucketboard.runs.rewriting import NewFile
 from bucketboard.runs.trash import Trash
 from bucketboard.runs.verify import Finding
@@ -68,7 +69,7 @@ def repair(
     Args:
         url: what was verified.
         findings: what `verify` found.
-        discard: do not keep the originals; else they go to the trash beside ``url``, for `undelete`.
+        discard: do not keep the originals; else they go to the trash of ``url``, or a run's to its parent's.
         force: mend files too that are being written; their writers stop.
         dry_run: only say what would be kept and lost.
         settings: fields of `Settings`.
@@ -78,10 +79,12 @@ def repair(
     """
     place = S3Url.parse(url)
     resolved = Settings.resolve(**settings)
-    trash = None if discard else Trash(place)
+    keys = list(dict.fromkeys(finding.key for finding in findings if finding.kind in _MENDED))
+    of_run = any("/" not in key[len(place.prefix) :] for key in keys)
+    trash = None if discard else Trash(parent(place) if of_run else place)
     change = new_id()
     results = []
-    for key in dict.fromkeys(finding.key for finding in findings if finding.kind in _MENDED):
+    for key in keys:
         try:
             results.append(_repair(place.bucket, resolved, key, trash, change, force, dry_run))
         except BucketboardError as error:

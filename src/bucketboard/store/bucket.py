@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from bucketboard.errors import BucketboardError, InvalidError, Reason, UnavailableError
-from bucketboard.store.client import forget, is_aws, new_session, s3_client
+from bucketboard.store.client import forget, is_aws, method_name, new_session, s3_client
 from bucketboard.store.settings import Settings
 
 __all__ = ["Bucket", "Content", "Listing", "Meter", "ObjectInfo", "Part", "check_match"]
@@ -387,7 +387,7 @@ class Bucket:
         params: dict[str, Any] = {"Bucket": self.name}
         if self.settings.expected_bucket_owner:
             params["ExpectedBucketOwner"] = self.settings.expected_bucket_owner
-        if self.settings.requester_pays and operation not in _QUESTIONS:
+        if self.settings.requester_pays and not _asks_of_bucket(operation):
             params["RequestPayer"] = "requester"
         return params
 
@@ -396,7 +396,7 @@ class Bucket:
             params["Key"] = key
 
         def call() -> dict[str, Any]:
-            method = getattr(s3_client(self.settings, attempts=self._attempts), _METHODS[operation])
+            method = getattr(s3_client(self.settings, attempts=self._attempts), method_name(operation))
             self.meter.count(len(params.get("Body", b"")))
             answer: dict[str, Any] = method(**self._common(operation), **params)
             return answer
@@ -406,7 +406,7 @@ class Bucket:
     def _pages(self, operation: str, **params: Any) -> Iterator[dict[str, Any]]:
         def begin() -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
             client = s3_client(self.settings, attempts=self._attempts)
-            paginator = client.get_paginator(_METHODS[operation])
+            paginator = client.get_paginator(method_name(operation))
             pages = iter(paginator.paginate(**self._common(operation), **params))
             self.meter.count()
             return next(pages), pages
@@ -451,33 +451,9 @@ class Bucket:
             forget(self.settings)
 
 
-_METHODS = {
-    "PutObject": "put_object",
-    "CopyObject": "copy_object",
-    "RestoreObject": "restore_object",
-    "HeadObject": "head_object",
-    "GetObject": "get_object",
-    "ListObjectsV2": "list_objects_v2",
-    "DeleteObject": "delete_object",
-    "DeleteObjects": "delete_objects",
-    "CreateMultipartUpload": "create_multipart_upload",
-    "UploadPartCopy": "upload_part_copy",
-    "UploadPart": "upload_part",
-    "CompleteMultipartUpload": "complete_multipart_upload",
-    "AbortMultipartUpload": "abort_multipart_upload",
-    "ListMultipartUploads": "list_multipart_uploads",
-    "PutObjectTagging": "put_object_tagging",
-    "GetBucketVersioning": "get_bucket_versioning",
-    "HeadBucket": "head_bucket",
-    "GetBucketLocation": "get_bucket_location",
-    "GetBucketEncryption": "get_bucket_encryption",
-    "GetBucketReplication": "get_bucket_replication",
-    "GetBucketNotificationConfiguration": "get_bucket_notification_configuration",
-    "GetBucketLifecycleConfiguration": "get_bucket_lifecycle_configuration",
-    "GetObjectLockConfiguration": "get_object_lock_configuration",
-}
-_QUESTIONS = {name for name in _METHODS if "Bucket" in name or "Lock" in name}
-"""Operations that no requester pays for."""
+def _asks_of_bucket(operation: str) -> bool:
+    """Whether it is an operation that no requester pays for."""
+    return "Bucket" in operation or "Lock" in operation
 
 
 def check_match(bucket: str, info: ObjectInfo, if_match: str | None) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from bucketboard.store.settings import Settings
 
-__all__ = ["forget", "is_aws", "new_session", "s3_client"]
+__all__ = ["forget", "is_aws", "method_name", "new_session", "s3_client"]
 
 _RENEW_EVERY = 2.0
 """Seconds that a client is kept at least: one made for each refusal of many writers would cost training."""
@@ -32,6 +32,13 @@ def _forget_parent() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_parent)
+
+
+def method_name(operation: str) -> str:
+    """What boto3 calls an operation of S3: ``put_object`` for ``PutObject``."""
+    from botocore import xform_name
+
+    return str(xform_name(operation))
 
 
 def s3_client(settings: Settings, *, attempts: int = 1) -> Any:
