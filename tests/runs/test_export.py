@@ -14,7 +14,7 @@ import duckdb
 import pyarrow.dataset as ds
 import pytest
 from exported import contents, rows
-from logged import STEPS, event_file, log, upload
+from small_logs import STEPS, event_file, log, upload
 
 import bucketboard
 from bucketboard.cli.main import main

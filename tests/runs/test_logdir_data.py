@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from logged import STEPS, event_file, log, upload
+from small_logs import STEPS, event_file, log, upload
 
 import bucketboard
 from bucketboard.cli.main import main
