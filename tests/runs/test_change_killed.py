@@ -144,14 +144,14 @@ def test_the_next_command_there_ends_what_was_interrupted_and_says_so(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("server", ["seaweed", "moto"], indirect=True)
+@pytest.mark.parametrize(("server", "moments"), [("seaweed", 100), ("moto", 30)], indirect=["server"])
 def test_killed_at_a_hundred_moments_no_run_is_lost_halved_or_doubled(
-    server: Server, runs: Runs, tmp_path: Path
+    server: Server, moments: int, runs: Runs, tmp_path: Path
 ) -> None:
     chance = random.Random(100)
     lengths: dict[str, int] = {}
     killed: Counter[str] = Counter()
-    for number in range(100):
+    for number in range(moments):
         name = ("rm", "mv", "prune")[number % 3]
         with FaultProxy(server.endpoint) as proxy:
             if name not in lengths:
@@ -167,4 +167,4 @@ def test_killed_at_a_hundred_moments_no_run_is_lost_halved_or_doubled(
         trial.check_between()
         trial.again()
         trial.check_end()
-    assert all(killed[name] > 25 for name in ARGUMENTS)
+    assert all(killed[name] > moments / 4 for name in ARGUMENTS)
