@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch  # noqa: F401  whoever imports it gets its builders, whatever ran before
 
 from bucketboard import SummaryWriter
 

@@ -105,7 +105,8 @@ def test_values_are_what_was_logged(directory: Path) -> None:
     assert (large.rows()[0]["width"], large.rows()[0]["height"]) == (40, 40)
     assert large.rows()[0]["image"].startswith(b"\x89PNG")
     params = {row["name"]: row for row in logdir.hparams(runs="a/hp").to_pandas().to_dict("records")}
-    assert (params["lr"]["number"], params["name"]["text"], params["bias"]["flag"]) == (0.1, "adam", True)
+    assert (params["lr"]["number"], params["name"]["text"]) == (0.1, "adam")
+    assert params["bias"]["number"] == 1  # torch keeps flags as numbers
     histogram = logdir.histograms(runs="a")[0].rows()[0]
     assert sum(histogram["count"]) == histogram["num"] == 50
     assert len(logdir.pr_curves(runs="a")[0].rows()[0]["recall"]) == 4
