@@ -69,7 +69,7 @@ def test_an_upload_that_close_gave_up_does_no_harm(
     for step in range(3, 5):
         writer.add_event(blob(step, size))
     thread = _thread_of(writer)
-    held.wait_fired()
+    held.wait_fired(timeout=100)  # ten times what the upload before took
     writer.close()
     held.remove()
     thread.join(20)

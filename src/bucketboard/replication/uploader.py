@@ -166,6 +166,7 @@ class Uploader:
             FencedError: somebody else wrote to our object; the uploader has stopped for good.
             BucketboardError: it did not work; ``due`` says when to try again.
         """
+        self._gathered()  # its time is none of S3's, by which the cadence goes
         self._last_start = self._clock()
         try:
             self._send_all()
