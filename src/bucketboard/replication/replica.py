@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import TypeVar
 
-from bucketboard.errors import BucketboardError, FencedError, InvalidError, Reason
+from bucketboard.errors import BucketboardError, FencedError, InvalidError, Reason, UnavailableError
 from bucketboard.events.record import crc32c
 from bucketboard.replication.log import LogFile, State
 from bucketboard.replication.metadata import ObjectMetadata
@@ -32,6 +32,7 @@ PARTS_AT_ONCE = 4
 """Parts of one object that are copied or sent side by side."""
 _CLOCK_STEP = timedelta(seconds=1)
 """How coarsely S3 tells times."""
+_STRAY_TRIES = 3
 _REFUSALS = (Reason.PRECONDITION, Reason.CONFLICT, Reason.NOT_FOUND, Reason.NO_SUCH_UPLOAD)
 
 
@@ -189,15 +190,27 @@ class Replica:
             self._failed(error)
 
     def drop_strays(self) -> None:
-        """Abort what failed attempts of ours left of multipart uploads on this very key."""
+        """Abort what failed attempts of ours left of multipart uploads on this very key.
+
+        Tried a few times: what is left is billed until a lifecycle rule removes it, and nobody else will.
+        """
         if not self._strays or not self._file.name or self._etag is None:
             return
-        with contextlib.suppress(BucketboardError):
-            acknowledged = self._bucket.head(self.key).last_modified
-            for upload_id, started in list(self._bucket.uploads(self.key)):
-                if acknowledged is not None and started < acknowledged + _CLOCK_STEP:
-                    self._bucket.abort_upload(self.key, upload_id)
+        for _ in range(_STRAY_TRIES):
+            try:
+                self._abort_strays()
+            except UnavailableError:
+                continue
+            except BucketboardError:  # not permitted, or not known here
+                return
             self._strays = False
+            return
+
+    def _abort_strays(self) -> None:
+        acknowledged = self._bucket.head(self.key).last_modified
+        for upload_id, started in list(self._bucket.uploads(self.key)):
+            if acknowledged is not None and started < acknowledged + _CLOCK_STEP:
+                self._bucket.abort_upload(self.key, upload_id)
 
     def _rename(self) -> None:
         if self._names is None:
