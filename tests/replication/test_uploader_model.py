@@ -367,9 +367,10 @@ def test_whatever_happens_what_was_logged_is_stored(machine: type[UploaderMachin
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("MODEL_EXAMPLES" not in os.environ, reason="it is long: make reliability runs it")
 @pytest.mark.timeout(3600)
 def test_whatever_happens_for_much_longer(machine: type[UploaderMachine]) -> None:
-    run(machine, examples=int(os.environ.get("MODEL_EXAMPLES", "2000")))
+    run(machine, examples=int(os.environ["MODEL_EXAMPLES"]))
 
 
 def run(machine: type[UploaderMachine], *, examples: int, steps: int = 40) -> None:
