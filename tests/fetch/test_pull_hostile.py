@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ParamValidationError
-from hostile import hostile
+from hostile_tree import hostile
 from pulling import EVENTS, content, put, records
 
 import bucketboard
