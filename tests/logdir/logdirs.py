@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,10 +41,17 @@ def event_file(size: int) -> bytes:
 
 
 def write(path: Path, data: bytes) -> Path:
-    """A file that was last changed long enough ago that its time can be trusted."""
+    """A file, there whole at once, that was last changed long enough ago that its time can be trusted."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    age(path)
+    if path.exists():
+        path.write_bytes(data)
+        age(path)
+    else:  # whoever follows the directory must not see a part of it
+        with tempfile.TemporaryDirectory() as outside:
+            made = Path(outside) / "made"
+            made.write_bytes(data)
+            age(made)
+            made.rename(path)
     return path
 
 

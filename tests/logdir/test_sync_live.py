@@ -18,6 +18,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from bucketboard.logdir.options import SyncOptions
 from bucketboard.logdir.replicator import Replicator
 from bucketboard.logdir.report import SyncEvent
+from bucketboard.logdir.watcher import Watcher
 from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url
 from bucketboard.testing import Fault, FaultKind
@@ -146,6 +147,25 @@ def test_files_of_a_run_go_up_in_the_order_of_their_names(followed: Callable[...
     keys = [request.key for request in it.place.proxy.requests if request.operation == "PutObject"]
     first = [keys.index(f"exp/a/{NAME.format(number)}") for number in range(1, 9)]
     assert first == sorted(first)
+
+
+def test_an_earlier_file_that_the_system_did_not_tell_of_goes_first(
+    followed: Callable[..., Followed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made in a new directory before it is watched is not told; a scan would find it too late."""
+    watchers: list[Watcher] = []
+    monkeypatch.setattr(Watcher, "_run", lambda self: watchers.append(self))
+    it = followed(record=True)
+    it.root.mkdir(exist_ok=True)
+    it.start()
+    eventually(lambda: watchers)
+    paths = [f"a/{NAME.format(number)}" for number in (1, 2)]
+    for path in paths:
+        write(it.root / path, OPENING + event(0))
+    watchers[0]._changed({paths[1]})
+    eventually(lambda: it.stored(paths[1]))
+    sent = [request.key for request in it.place.proxy.requests if request.operation == "PutObject"]
+    assert list(dict.fromkeys(sent)) == [f"exp/{path}" for path in paths]
 
 
 def test_a_file_that_fails_holds_back_the_later_ones_of_its_run(followed: Callable[..., Followed]) -> None:

@@ -352,7 +352,9 @@ class Replicator:
     def _look(self, paths: set[str]) -> None:
         """Look at files that have changed; at everything, where that does not tell what happened."""
         now = time.monotonic()
-        for path in paths:
+        new = {path for path in paths if is_event_file(path) and path not in self._agenda.entries}
+        # Of a new directory the system may tell of a later file alone; the earlier ones must go first.
+        for path in paths.union(*map(self._tree.event_files_beside, new)):
             found = self._tree.look(path)
             if found is not None:
                 self._saw(found, now)

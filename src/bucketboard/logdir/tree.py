@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bucketboard.events.filename import is_event_file
 from bucketboard.selection import Selection
 
 __all__ = ["Found", "Tree"]
@@ -101,6 +102,15 @@ class Tree:
         except OSError:
             return None
         return Found.of(path, status) if stat.S_ISREG(status.st_mode) else None
+
+    def event_files_beside(self, path: str) -> set[str]:
+        """The paths in the directory of ``path`` that are named like event files."""
+        base, slash, _ = path.rpartition("/")
+        try:
+            names = os.listdir(self.root / base)
+        except OSError:
+            return set()
+        return {f"{base}{slash}{name}" for name in names if is_event_file(name)}
 
     def _entries(self, directory: str, base: str) -> list[os.DirEntry[str]]:
         try:
