@@ -271,7 +271,8 @@ class EventLog:
     def divide(self) -> None:
         """Give everything that is not stored files of its own, none longer than the roll size.
 
-        What the oldest file has in S3 stays a finished object; the records behind it move to new files.
+        What the oldest file has in S3, which must be known, stays a finished object; the records behind it
+        move to new files.
         """
         with self._lock:
             old = list(self.files)
@@ -296,6 +297,12 @@ class EventLog:
         if file.storage.first == 0:
             for entry in record.scan(file.storage.read(0, file.stored.bytes)):
                 self._first_values.complete(entry.payload)
+
+    @property
+    def empty(self) -> bool:
+        """Whether no file is left; never between two steps of a change."""
+        with self._lock:
+            return not self.files
 
     @property
     def logged(self) -> Mark:

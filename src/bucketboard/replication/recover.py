@@ -156,10 +156,12 @@ class _DeadWriter:
             uploader.add(Sidecar(storage.header.name, storage))
         uploader.begin_close()
         uploader.start()
-        uploader.close(wait)
+        complete = uploader.close(wait)
         error = uploader.error
         uploader.let_go()
-        return str(error) if error else ""
+        if complete:
+            return ""
+        return str(error) if error else f"{target}: not stored within {wait:g} s; what is left is kept"
 
     def _new_file(self, sequence: int) -> LogFile:
         log_id = uuid.uuid4().hex
