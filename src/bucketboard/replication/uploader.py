@@ -283,13 +283,12 @@ class Uploader:
             raise SegmentsNeeded("the server can't copy parts of objects")
 
     def _change_to_segments(self) -> None:
+        self._log.roll_size = min(self._log.roll_size, MAX_TAIL)
+        self._log.divide()
         why, self._segments_because = self._segments_because, ""
         if not self._segments:
             logger.warning("%s: events go to segments, one object a minute at most: %s", self._target, why)
-        self._segments = True
-        self._log.roll_size = min(self._log.roll_size, MAX_TAIL)
-        self._replica = None
-        self._log.divide()
+        self._segments, self._replica = True, None
         if self._closing or self._log.stored.events < self._wanted:
             self._log.seal(State.CLOSED if self._closing else State.ROLLED)
 
