@@ -6,14 +6,11 @@ acknowledged is there; nobody else's object is touched; nothing stays behind; no
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
 from uuid import uuid4
 
 import hypothesis
@@ -28,22 +25,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from memory_s3 import Armed, Killed, MemoryBucket, MemoryS3
+from memory_writer import UNIT, PatientUploader, Process, Writer, event, make_small, owner_of
 
-from bucketboard.errors import BucketboardError, FencedError
 from bucketboard.events.record import crc32c, scan
-from bucketboard.replication import log as log_module
-from bucketboard.replication import plan, recover, replica, uploader
-from bucketboard.replication.log import EventLog, LogFile, State
+from bucketboard.replication import recover
+from bucketboard.replication.log import State
 from bucketboard.replication.metadata import ObjectMetadata
-from bucketboard.replication.options import Options
-from bucketboard.replication.spool import Header, SpoolStorage, entries
-from bucketboard.replication.storage import MemoryStorage
-from bucketboard.replication.uploader import Target, Uploader
+from bucketboard.replication.spool import Header, entries
 from bucketboard.store import capabilities
-from bucketboard.store.bucket import Content
 
-UNIT = 400
-"""The least a part may have here: five megabytes' stand-in, so that every way of growing takes few bytes."""
 PASSING = ["lost", "late", "reset", "masked", "SlowDown", "InternalError", "ConditionalRequestConflict"]
 KINDS = st.sampled_from([*PASSING, "ExpiredToken", "NoSuchUpload"])
 OPERATIONS = st.sampled_from(
@@ -58,117 +48,6 @@ TALLY: dict[str, int] = {}
 
 def count(what: str, number: int = 1) -> None:
     TALLY[what] = TALLY.get(what, 0) + number
-
-
-@dataclass
-class Process:
-    """What is gone, and what is let go of, when a process dies: also between two changes of its files."""
-
-    bucket: MemoryBucket
-    steps_left: float = float("inf")
-    held: list[SpoolStorage] = field(default_factory=list)
-
-    def step(self) -> None:
-        self.steps_left -= 1
-        if self.steps_left < 0:
-            self.bucket.dead = True
-        if self.bucket.dead:
-            raise Killed
-
-    def die(self) -> None:
-        self.bucket.dead = True
-        for storage in self.held:
-            storage.close()  # as the kernel does; nothing is removed
-
-    def storage(self) -> type[SpoolStorage]:
-        return type("Mortal", (MortalStorage,), {"process": self})
-
-
-class MortalStorage(SpoolStorage):
-    """A spooled file of a process that may die before, while and after it makes or removes one."""
-
-    process: ClassVar[Process]
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.process.held.append(self)
-
-    @classmethod
-    def create(cls, directory: Path, header: Header) -> SpoolStorage:
-        cls.process.step()
-        storage = super().create(directory, header)
-        cls.process.step()
-        return storage
-
-    def note(self, **facts: Any) -> None:
-        self.process.step()
-        super().note(**facts)
-
-    def remove(self) -> None:
-        self.process.step()
-        self.path.unlink(missing_ok=True)
-        self.process.step()
-        super().remove()
-        self.process.step()
-
-
-class PatientUploader(Uploader):
-    """Tries so often, in the caller's thread, and then gives up."""
-
-    tries: ClassVar[int]
-
-    def start(self) -> None:
-        pass
-
-    def close(self, timeout: float) -> bool:
-        self.begin_close()
-        for _ in range(self.tries):
-            if self.due() < float("inf"):
-                with contextlib.suppress(BucketboardError):
-                    self.advance()
-        return super().close(0.0)
-
-
-class Writer:
-    """One process that logs: its log, its uploader, its view of the bucket, and what it was given to keep."""
-
-    def __init__(
-        self, s3: MemoryS3, bucket: str, spool: Path | None, clock: list[float], size: float
-    ) -> None:
-        self.id = uuid4().hex
-        self.bucket = MemoryBucket(bucket, s3)
-        self.process = Process(self.bucket)
-        self.spool = spool
-        self.appended: list[bytes] = []
-        self.errors: list[BucketboardError] = []
-        self.sequence = 0
-        self.fenced = self.closed = False
-        self.log = EventLog(self.new_file, roll_size=size, limit=float("inf"), report=self.errors.append)
-        self.target = Target(self.bucket, "exp/run/", user={"writer": self.id})
-        options = Options(upload_every=1.0)
-        self.uploader = Uploader(self.log, self.target, options, self.errors.append, clock=lambda: clock[0])
-
-    def new_file(self, _: int) -> LogFile:
-        log_id = uuid4().hex
-        if self.spool is None:
-            return LogFile.new(log_id, MemoryStorage())
-        header = Header(
-            log_id, self.id, self.sequence, self.bucket.name, "exp/run/", metadata={"writer": self.id}
-        )
-        self.sequence += 1
-        return LogFile.new(log_id, self.process.storage().create(self.spool, header))
-
-    def advance(self) -> None:
-        try:
-            self.uploader.advance()
-        except FencedError:
-            self.fenced = True
-        except BucketboardError:
-            pass
-
-    @property
-    def live(self) -> bool:
-        return not (self.closed or self.fenced or self.bucket.dead)
 
 
 class UploaderMachine(RuleBasedStateMachine):
@@ -222,7 +101,7 @@ class UploaderMachine(RuleBasedStateMachine):
         writer = self.pick(which)
         if writer is not None:
             items = [b"%08d" % (len(writer.appended) + n) + os.urandom(size) for n, size in enumerate(sizes)]
-            items = [_event(item) for item in items]
+            items = [event(item) for item in items]
             writer.appended += items
             try:
                 writer.log.write(items)
@@ -406,7 +285,7 @@ class UploaderMachine(RuleBasedStateMachine):
     # What must hold.
 
     def owner(self, key: str) -> str | None:
-        return _owner(self.s3.objects[key].content)
+        return owner_of(self.s3.objects[key].content)
 
     def stored(self, writer: Writer) -> list[bytes]:
         """The events of a writer's objects, in the order in which TensorBoard reads them."""
@@ -427,7 +306,9 @@ class UploaderMachine(RuleBasedStateMachine):
         states = [ObjectMetadata.parse(self.s3.objects[key].content.metadata) for key in sorted(mine)]
         if not self.s3.versioned:  # there, what was stored before segments were chosen is not written again
             assert State.LIVE not in {each.state for each in states if each}
-        assert not [each for each in self.s3.uploads.values() if _owner(each.content) == writer.id], "uploads"
+        assert not [each for each in self.s3.uploads.values() if owner_of(each.content) == writer.id], (
+            "uploads"
+        )
         assert not [each for each in self.spooled() if each.writer_id == writer.id], "files in the spool"
 
     def spooled(self) -> Iterator[Header]:
@@ -462,35 +343,10 @@ class UploaderMachine(RuleBasedStateMachine):
             assert writer.log.dropped == 0
 
 
-def _owner(content: Content) -> str | None:
-    metadata = ObjectMetadata.parse(content.metadata)
-    return metadata.user.get("writer") if metadata else None
-
-
-def _event(text: bytes) -> bytes:
-    """A serialised event that holds ``text`` as a file's version, and no tag."""
-    from tensorboard.compat.proto.event_pb2 import Event
-
-    return Event(wall_time=1.0, step=1, file_version=text.hex()).SerializeToString()  # type: ignore[no-any-return]
-
-
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[UploaderMachine]:
     """With megabytes and seconds made small."""
-    small: dict[tuple[Any, str], Any] = {
-        (plan, "MIN_PART"): UNIT,
-        (replica, "MIN_PART"): UNIT,
-        (plan, "COPY_RANGE"): 5 * UNIT,
-        (plan, "MAX_TAIL"): 3 * UNIT,
-        (uploader, "MAX_TAIL"): 3 * UNIT,
-        (plan, "MAX_PUT"): 4 * UNIT,
-        (log_module, "_BOUNDARY_SPACING"): UNIT // 8,
-        (uploader, "_BACKOFF_FIRST"): 0.0005,
-        (uploader, "_BACKOFF_MOST"): 0.001,
-    }
-    for (module, name), value in small.items():
-        monkeypatch.setattr(module, name, value)
-    monkeypatch.setitem(replica.Replica.__init__.__kwdefaults__, "most", 3 * UNIT)
+    make_small(monkeypatch)
     return type("Machine", (UploaderMachine,), {"base": tmp_path})
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import errno
+import os
 import threading
 import time
 from collections import deque
@@ -235,11 +237,6 @@ class EventLog:
             pending.clear()
 
     def _drop(self) -> None:
-        if self._dividing:
-            raise UnavailableError(
-                "the disk of the spool is full: what waits for S3 can't be moved to smaller files",
-                hint="make room there; nothing is lost meanwhile",
-            )
         self.dropped += 1
         stored = self.stored.bytes
         if stored > self._dropped_at:  # reported once, until S3 takes something again
@@ -290,8 +287,7 @@ class EventLog:
         move to new files. Killed at any moment, the spool has each record in a file that counts, once.
 
         Raises:
-            UnavailableError: there is no room for the new files; nothing has changed.
-            OSError: an old file can't be read; nothing has changed.
+            UnavailableError: the disk does not take or give the bytes; nothing has changed.
         """
         with self._lock:
             old = list(self.files)
@@ -304,12 +300,19 @@ class EventLog:
                     moved = file.storage.read(file.stored.bytes, file.end.bytes)
                     skip = 0 if file.stored.bytes else file.begin.bytes
                     self.write([entry.payload for entry in record.scan(moved, skip)])
-            except Exception:
+                    if any(file.storage.written < file.end.bytes for file in self.files):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except Exception as error:
                 for file in self.files:
                     file.storage.remove()
                 self.files = deque(old)
                 self._first_values.new_file()
-                raise
+                if not isinstance(error, OSError):
+                    raise
+                raise UnavailableError(
+                    f"what waits for S3 can't be moved to smaller files: {error}",
+                    hint="make room where the spool lies; what is there is kept",
+                ) from error
             finally:
                 self._limit, self._dividing = limit, ()
             for file in old:  # from the first one's end on, the new files count for whoever recovers them
