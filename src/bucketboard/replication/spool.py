@@ -44,6 +44,15 @@ _ORPHAN_SECONDS = 60
 _NETWORK_TYPES = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "9p", "afs", "fuse.", "wekafs")
 _OCTAL = re.compile(r"\\([0-7]{3})")  # how the mount table writes spaces and the like
 
+_TYPES: dict[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "Mapping[str, Any]": Mapping,
+    "Mapping[str, str]": Mapping,
+}
+"""Of the fields of a header."""
+
 _held: set[str] = set()
 """Log ids whose lock this process holds: opening such a file again would drop the lock."""
 os.register_at_fork(after_in_child=_held.clear)
@@ -91,9 +100,22 @@ class Header:
                 raise CorruptDataError(
                     f"{path} has spool format {values['format']}", hint="recover it with a newer bucketboard"
                 )
-            return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            header = cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
+            header._check()
+            if header.log_id != path.stem:  # a copy, say: only one of them can be this log
+                raise ValueError(f"it is that of {header.log_id:.100}")
+            return header
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise CorruptDataError(f"{path} is no spool header: {error}") from error
+
+    def _check(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            text = entry.type == "Mapping[str, str]"
+            if not isinstance(value, _TYPES[str(entry.type)]) or (
+                text and not all(isinstance(each, str) for each in value.values())
+            ):
+                raise TypeError(f"{entry.name} is {value!r:.100}")
 
 
 class SpoolStorage(FileStorage):
