@@ -1,4 +1,4 @@
-"""Whether it can be trusted with the only copy: kills, load, bad inputs, a model, and a table of what was lost.
+"""Whether it can be trusted with the only copy: kills, load, bad inputs, a model; what was lost, in a table.
 
     python bench/reliability.py [--seconds 400] [--kills 500] [--examples 2000] [--seed 0] [--json FILE]
 
@@ -71,14 +71,12 @@ def model(table: Table, examples: int) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--seconds",
         type=float,
         default=400,
-        help="at most for kills, load and bad inputs; the model takes its time",
+        help="for all but the model, which takes its time",
     )
     parser.add_argument("--kills", type=int, default=500, help="as far as time allows")
     parser.add_argument("--examples", type=int, default=2000, help="of the model; 0: without it")

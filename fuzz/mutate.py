@@ -1,4 +1,4 @@
-"""Tries the targets of fuzz/targets.py on seeds that are changed at random: ``mutate.py SEED SECONDS [TARGET...]``.
+"""Tries the targets of fuzz/targets.py on seeds changed at random: ``mutate.py SEED SECONDS [TARGET...]``.
 
 Needs no fuzzer, and finds less than one. Prints, as JSON, how many inputs were tried and which failed.
 """
@@ -22,7 +22,7 @@ _WORDS = (
 
 
 def changed(seed: bytes, other: bytes, chance: random.Random) -> bytes:
-    """``seed`` after a few changes: bits, cuts, repetitions, words that are often wrong, pieces of ``other``."""
+    """``seed`` after a few changes: bits, cuts, repetitions, words often mistaken, pieces of ``other``."""
     data = bytearray(seed)
     for _ in range(chance.choice([1, 1, 2, 3, 8])):
         at = chance.randrange(len(data) + 1)

@@ -291,8 +291,8 @@ def spool(data: bytes) -> None:
 
 _LOG = frame(file_version_event(1e9)) + frame(b"\x09\0\0\0\0\0\0\xf0\x3f\x10\x05")
 _HEADER = (
-    b'{"log_id": "good", "writer_id": "w", "sequence": 0, "bucket": "bucket", "prefix": "exp/run/", "kind": "events",'
-    b' "name": "", "suffix": "", "append": "auto", "settings": {"endpoint_url": "http://127.0.0.1:9000"},'
+    b'{"log_id": "good", "writer_id": "w", "sequence": 0, "bucket": "bucket", "prefix": "exp/run/",'
+    b' "kind": "events", "name": "", "suffix": "", "append": "auto", "settings": {"endpoint_url": "http://127.0.0.1:9000"},'
     b' "metadata": {"team": "vision"}, "gathered": {}, "created": 1700000000.5, "sent": 0, "format": 1}'
 )
 _OTHER = _HEADER.replace(b"good", b"bad").replace(b'"w"', b'"v"')

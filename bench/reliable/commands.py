@@ -63,7 +63,7 @@ def synced(there: Place, root: Path, environ: dict[str, str], table: Table) -> N
 
 
 def whole(there: Place, table: Table) -> None:
-    """No event file in the bucket is torn, whatever has just died; but one whose own file was is marked so."""
+    """No event file in the bucket is torn, whatever has just died, but those that are marked as such."""
     for key in there.event_keys():
         damaged = there.head(key)["Metadata"].get("bucketboard-damaged")
         try:
@@ -133,7 +133,7 @@ def kill_syncs(server: Server, seed: int, number: int, deadline: float) -> Table
             moments.end()
             whole(there, table)
             synced(there, root, environ, table)
-            for key in there.keys():
+            for key in there.keys("exp/"):
                 there.client.delete_object(Bucket=there.bucket, Key=key)
             tree += 1
         table.add("kills: `sync`", done)

@@ -31,14 +31,9 @@ def soak(server: Server, seed: int, seconds: float, writers: int, uploads: int) 
     with place(server, seed=seed) as there:
         injected = [there.proxy.inject(fault) for fault in FAULTS]
         url = f"s3://{there.bucket}/exp"
-        arguments = map(str, (url, there.proxy.url, seconds, writers, uploads))
+        command = [sys.executable, TRAINING, url, there.proxy.url, seconds, writers, uploads]
         begun = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, str(TRAINING), *arguments],
-            env=there.environ(),
-            stdout=subprocess.PIPE,
-            check=True,
-        )
+        done = subprocess.run([*map(str, command)], env=there.environ(), stdout=subprocess.PIPE, check=True)
         found = json.loads(done.stdout)
         rounds: list[int] = found["rounds"]
         table.add("soak: writers at once", writers)

@@ -1,4 +1,4 @@
-"""Trainers killed at any moment, started again in the same run and spool, recovered after every fifth death."""
+"""Trainers killed at any moment, started again in the same run and spool, recovered after five deaths."""
 
 from __future__ import annotations
 

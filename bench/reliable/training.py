@@ -1,6 +1,6 @@
-"""The training process of the soak: writers, half of them with a spool, that upload as fast as the server answers.
+"""The training process of the soak: writers, half of them with a spool, upload as fast as the server answers.
 
-``training.py URL ENDPOINT SECONDS WRITERS UPLOADS`` prints, as JSON, what was uploaded and what was held meanwhile.
+``training.py URL ENDPOINT SECONDS WRITERS UPLOADS`` prints, as JSON, what was uploaded and what it held.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def holding(port: int) -> dict[str, int]:
 
 
 class Training:
-    """Each writer has a loop of its own, which logs and waits for the upload: that is the clock, compressed."""
+    """Each writer has a loop of its own, which logs and waits for the upload: so is its clock compressed."""
 
     def __init__(self, url: str, endpoint: str, spool: str, writers: int, uploads: int) -> None:
         self._port = int(endpoint.rpartition(":")[2])
