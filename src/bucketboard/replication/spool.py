@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bucketboard.errors import CorruptDataError, InvalidError
+from bucketboard.home import state_directory
 from bucketboard.replication.storage import FileStorage
 
 __all__ = [
@@ -237,13 +238,17 @@ def remove_finished(directory: Path) -> None:
 
 
 def default_directory() -> Path:
-    """The user's spool: ``BUCKETBOARD_SPOOL`` if it is a path, else below the user's state directory."""
+    """The user's spool: ``BUCKETBOARD_SPOOL`` if it is a path, else below the user's state directory.
+
+    A user without a home has one in the local temporary directory.
+    """
     given = os.environ.get("BUCKETBOARD_SPOOL", "auto")
     if given not in ("auto", "none", ""):
         return Path(given)
-    import platformdirs
-
-    return Path(platformdirs.user_state_dir("bucketboard", appauthor=False)) / "spool"
+    try:
+        return state_directory() / "spool"
+    except OSError:
+        return _temporary_directory()
 
 
 def _temporary_directory() -> Path:
@@ -252,7 +257,7 @@ def _temporary_directory() -> Path:
 
 def default_directories() -> list[Path]:
     """Everywhere that `prepare_directory` may have put a spool by default."""
-    return [default_directory(), _temporary_directory()]
+    return list(dict.fromkeys((default_directory(), _temporary_directory())))
 
 
 def prepare_directory(spool: str) -> Path:
