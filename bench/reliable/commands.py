@@ -19,10 +19,6 @@ from reliable.moments import Moments
 from reliable.table import Table
 from reliable.trainers import FAULTS, LIVES, clean, in_order, recovered, unharmed
 
-OPERATIONS = (
-    *("ListObjectsV2", "HeadObject", "PutObject", "CreateMultipartUpload"),
-    *("UploadPartCopy", "UploadPart", "CompleteMultipartUpload"),
-)
 COMMAND = """
 import os, sys, time
 from tensorboard.compat.proto.event_pb2 import Event
@@ -110,14 +106,14 @@ def kill_syncs(server: Server, seed: int, number: int, deadline: float) -> Table
     table, chance = Table(), random.Random(f"sync {seed}")
     with place(server, seed=seed) as there, tempfile.TemporaryDirectory() as directory:
         injected = [there.proxy.inject(fault) for fault in FAULTS]
-        moments, done, tree = Moments(there, chance, OPERATIONS), 0, 0
+        moments, done, tree = Moments(there, chance), 0, 0
         environ = {**there.environ(), "XDG_CACHE_HOME": f"{directory}/cache"}
         while done < number and time.monotonic() < deadline:
             root = Path(directory) / f"tree{tree}"
             with contextlib.closing(Growing(root, chance)):
                 for _ in range(min(LIVES, number - done)):
                     live = ("--watch", "--upload-every", "0.05") if chance.random() < 0.7 else ()
-                    held = moments.prepare()
+                    held = moments.prepare(large=True)
                     process = subprocess.Popen(
                         sync(there, root, *live),
                         env=environ,
@@ -199,12 +195,12 @@ def kill_runs(server: Server, seed: int, number: int, deadline: float) -> Table:
     with place(server, seed=seed) as there, tempfile.TemporaryDirectory() as directory:
         injected = [there.proxy.inject(fault) for fault in FAULTS]
         root, state = Path(directory) / "runs", Path(directory) / "state"
-        moments, done, run = Moments(there, chance, OPERATIONS), 0, 0
+        moments, done, run = Moments(there, chance), 0, 0
         environ = {**there.environ(), "XDG_STATE_HOME": str(state), "XDG_CACHE_HOME": f"{directory}/cache"}
         while done < number and time.monotonic() < deadline:
             flushed = 0
             for _ in range(min(LIVES, number - done)):
-                held = moments.prepare()
+                held = moments.prepare(large=False)
                 life = Supervised(there, root, f"run{run}", flushed, environ)
                 begun = chance.random() < 0.9 and life.wait_for_command()
                 moments.wait(held, 1.0)

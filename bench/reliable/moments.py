@@ -13,6 +13,8 @@ from promised import Place
 IN_A_REQUEST = 0.4
 """The share of kills that wait for a request."""
 _PATIENCE = 3.0
+_WHOLE = ("ListObjectsV2", "PutObject")
+_PARTS = ("CreateMultipartUpload", "UploadPartCopy", "UploadPart", "CompleteMultipartUpload")
 _UNKNOWN = "CreateMultipartUpload"
 """Nobody could know of an upload that is begun when everything is over."""
 
@@ -20,18 +22,20 @@ _UNKNOWN = "CreateMultipartUpload"
 class Moments:
     """Chooses moments. A request that was under way arrives when its sender is dead, or a life later."""
 
-    def __init__(self, there: Place, chance: random.Random, operations: tuple[str, ...]) -> None:
+    def __init__(self, there: Place, chance: random.Random) -> None:
         self._there = there
         self._chance = chance
-        self._operations = operations
         self._late: Injection | None = None
         self.in_requests = 0
 
-    def prepare(self) -> Injection | None:
-        """Before the process starts: what is to hold one of its requests, if that is the moment."""
+    def prepare(self, *, large: bool) -> Injection | None:
+        """Before the process starts: what is to hold one of its requests, if that is the moment.
+
+        ``large``: it has objects that are sent in parts.
+        """
         if self._chance.random() > IN_A_REQUEST:
             return None
-        operation = self._chance.choice(self._operations)
+        operation = self._chance.choice((*_WHOLE, *_PARTS) if large else _WHOLE)
         fault = Fault(FaultKind.HOLD, operation=operation, nth=self._chance.choice([1, 1, 2, 3]))
         return self._there.proxy.inject(fault)
 

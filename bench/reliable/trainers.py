@@ -20,7 +20,6 @@ from reliable.moments import Moments
 from reliable.table import Table
 
 LIVES = 5
-OPERATIONS = ("PutObject", "ListObjectsV2", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
 NURSERY = """
 import os, random, signal, sys, threading, time
 import boto3, google_crc32c, numpy  # once, so that a trainer begins as soon as it is forked
@@ -91,7 +90,7 @@ class Nursery:
     def life(self, url: str, spool: Path, first: int, large: bool, moments: Moments) -> int:
         """A trainer that logs from step ``first`` on until it is killed; the step it has flushed up to."""
         assert self._process.stdin is not None
-        held = moments.prepare()
+        held = moments.prepare(large=large)
         self._process.stdin.write(f"{url} {spool} {first} {'large' if large else 'small'}\n")
         self._process.stdin.flush()
         pid = self._born.get(timeout=60)
@@ -159,7 +158,7 @@ def kill_trainers(server: Server, seed: int, number: int, deadline: float) -> Ta
     table, chance = Table(), random.Random(f"trainers {seed}")
     with place(server, seed=seed) as there, tempfile.TemporaryDirectory() as directory:
         injected = [there.proxy.inject(fault) for fault in FAULTS]
-        spool, moments = Path(directory) / "spool", Moments(there, chance, OPERATIONS)
+        spool, moments = Path(directory) / "spool", Moments(there, chance)
         nursery, done, run = Nursery(there.environ(), table), 0, 0
         try:
             while done < number and time.monotonic() < deadline:
