@@ -1,6 +1,6 @@
 """Whether it can be trusted with the only copy: kills, load, bad inputs, a model; what was lost, in a table.
 
-    python bench/reliability.py [--seconds 400] [--kills 500] [--examples 2000] [--seed 0] [--json FILE]
+    python bench/reliability.py [--seconds 600] [--kills 500] [--examples 2000] [--seed 0] [--json FILE]
 
 Ends with status 1 if anything was lost, torn, left behind or out of order. Times are the boxes of the parts,
 and the longest that a call of a training loop took.
@@ -75,7 +75,7 @@ def main() -> int:
     parser.add_argument(
         "--seconds",
         type=float,
-        default=400,
+        default=600,
         help="for all but the model, which takes its time",
     )
     parser.add_argument("--kills", type=int, default=500, help="as far as time allows")
@@ -88,9 +88,9 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     table, seed, seconds = Table(), options.seed, options.seconds
     with seaweedfs() as server:
-        table.take(kills(server, seed, options.kills, seconds * 0.5))
+        table.take(kills(server, seed, options.kills, seconds * 0.45))
     with seaweedfs() as server:
-        table.take(soak(server, seed, seconds * 0.45, options.writers, options.uploads))
+        table.take(soak(server, seed, seconds * 0.5, options.writers, options.uploads))
     table.take(bad_inputs(seed, seconds * 0.05))
     print(table.show(), flush=True)
     if options.examples:

@@ -26,12 +26,13 @@ def holding(port: int) -> dict[str, int]:
     """What this process holds; ``connections`` are those to ``port``."""
     text = Path("/proc/self/status").read_text()
     resident = next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS"))
-    peers = [line.split()[2] for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    sockets = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
     return {
         "MiB": resident >> 10,
         "threads": threading.active_count(),
         "descriptors": len(list(Path("/proc/self/fd").iterdir())),
-        "connections": sum(peer.endswith(f":{port:04X}") for peer in peers),
+        # Those without an inode belong to nobody any more.
+        "connections": sum(socket[2].endswith(f":{port:04X}") and socket[9] != "0" for socket in sockets),
     }
 
 
