@@ -18,7 +18,7 @@ from bucketboard.replication.options import Options
 from bucketboard.replication.spool import Header, SpoolStorage, default_directories, entries, superseded
 from bucketboard.replication.uploader import Sidecar, Target, Uploader
 from bucketboard.store.bucket import Bucket
-from bucketboard.store.settings import Settings
+from bucketboard.store.settings import Settings, from_environ
 
 __all__ = ["Recovered", "recover_logs"]
 
@@ -68,7 +68,16 @@ def recover_logs(
     for storages in taken.values():
         storages.sort(key=lambda storage: storage.header.sequence)
         left = max(0.0, min(wait, deadline - time.monotonic()))
-        for result in _DeadWriter(storages, settings).send(dry_run, left):
+        try:
+            found = _DeadWriter(storages, settings).send(dry_run, left)
+        except (
+            Exception
+        ) as error:  # what one header says, be it from another version, must not keep others back
+            said = str(error) if isinstance(error, BucketboardError) else f"{type(error).__name__}: {error}"
+            found = [_result(storage.path, "failed", error=said) for storage in storages]
+            for storage in storages:
+                storage.close()
+        for result in found:
             done(result)
     return results
 
@@ -96,7 +105,7 @@ class _DeadWriter:
         self._directory = storages[0].path.parent
         self._storages = storages
         given = {name: value for name, value in settings.items() if value is not None}
-        self._settings = Settings(**{**self._header.settings, **given})
+        self._settings = from_environ(Settings, {**self._header.settings, **given}, {})
         self._errors: list[BucketboardError] = []
 
     def send(self, dry_run: bool, wait: float) -> list[Recovered]:

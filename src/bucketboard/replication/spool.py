@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bucketboard.errors import CorruptDataError, InvalidError
+from bucketboard.home import state_directory
 from bucketboard.replication.storage import FileStorage
 
 __all__ = [
@@ -44,6 +45,16 @@ RUN_PREFIX = "run-"
 _ORPHAN_SECONDS = 60
 _NETWORK_TYPES = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "9p", "afs", "fuse.", "wekafs")
 _OCTAL = re.compile(r"\\([0-7]{3})")  # how the mount table writes spaces and the like
+
+_TYPES: dict[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "Mapping[str, Any]": Mapping,
+    "Mapping[str, str]": Mapping,
+    "tuple[str, ...]": tuple,
+}
+"""Of the fields of a header."""
 
 _held: set[str] = set()
 """Log ids whose lock this process holds: opening such a file again would drop the lock."""
@@ -96,9 +107,24 @@ class Header:
                     f"{path} has spool format {values['format']}", hint="recover it with a newer bucketboard"
                 )
             values["instead_of"] = tuple(values.get("instead_of", ()))  # JSON knows lists alone
-            return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            header = cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
+            header._check()
+            if header.log_id != path.stem:  # a copy, say: only one of them can be this log
+                raise ValueError(f"it is that of {header.log_id:.100}")
+            return header
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise CorruptDataError(f"{path} is no spool header: {error}") from error
+
+    def _check(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if not isinstance(value, _TYPES[str(entry.type)]):
+                raise TypeError(f"{entry.name} is {value!r:.100}")
+        texts = (*self.metadata.values(), *self.gathered.values(), *self.instead_of)
+        if not all(isinstance(each, str) for each in texts):
+            raise TypeError("something in it is not text")
+        if any("/" in each for each in self.instead_of):
+            raise ValueError(f"instead_of is {self.instead_of!r:.100}")
 
 
 class SpoolStorage(FileStorage):
@@ -232,13 +258,17 @@ def remove_finished(directory: Path) -> None:
 
 
 def default_directory() -> Path:
-    """The user's spool: ``BUCKETBOARD_SPOOL`` if it is a path, else below the user's state directory."""
+    """The user's spool: ``BUCKETBOARD_SPOOL`` if it is a path, else below the user's state directory.
+
+    A user without a home has one in the local temporary directory.
+    """
     given = os.environ.get("BUCKETBOARD_SPOOL", "auto")
     if given not in ("auto", "none", ""):
         return Path(given)
-    import platformdirs
-
-    return Path(platformdirs.user_state_dir("bucketboard", appauthor=False)) / "spool"
+    try:
+        return state_directory() / "spool"
+    except OSError:
+        return _temporary_directory()
 
 
 def _temporary_directory() -> Path:
@@ -247,7 +277,7 @@ def _temporary_directory() -> Path:
 
 def default_directories() -> list[Path]:
     """Everywhere that `prepare_directory` may have put a spool by default."""
-    return [default_directory(), _temporary_directory()]
+    return list(dict.fromkeys((default_directory(), _temporary_directory())))
 
 
 def prepare_directory(spool: str) -> Path:
