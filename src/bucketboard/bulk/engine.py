@@ -85,9 +85,10 @@ def fan_out(
     workers: int = 1,
     cluster: str | None = None,
     on_done: Callable[[str, Done[R]], object] | None = None,
+    threads: int = _THREADS,
 ) -> Outcome[R]:
-    """Call ``function`` with each task: in this process, in ``workers`` processes, or on the Dask cluster
-    whose scheduler is at ``cluster``. ``on_done`` is told of each as it ends.
+    """Call ``function`` with each task: in this process by ``threads``, in ``workers`` processes, or on the
+    Dask cluster whose scheduler is at ``cluster``. ``on_done`` is told of each as it ends.
 
     A task that fails, or whose worker dies again and again, is among the failures; the others go on.
 
@@ -105,7 +106,7 @@ def fan_out(
 
         ended = on_cluster(function, tasks, cluster)
     elif workers == 1:
-        ended = _in_threads(function, tasks)
+        ended = _in_threads(function, tasks, min(threads, len(tasks)))
     else:
         ended = _in_processes(function, tasks, min(workers, len(tasks)))
     for name, done in ended:
@@ -115,10 +116,12 @@ def fan_out(
     return outcome
 
 
-def _in_threads(function: Callable[[T], R], tasks: Mapping[str, T]) -> Iterator[tuple[str, Done[R]]]:
-    pool = ThreadPoolExecutor(min(_THREADS, len(tasks)), "bucketboard-bulk")
+def _in_threads(
+    function: Callable[[T], R], tasks: Mapping[str, T], threads: int
+) -> Iterator[tuple[str, Done[R]]]:
+    pool = ThreadPoolExecutor(threads, "bucketboard-bulk")
     try:
-        yield from _drained(pool, function, iter(tasks.items()), 2 * _THREADS)
+        yield from _drained(pool, function, iter(tasks.items()), 2 * threads)
     finally:
         pool.shutdown(cancel_futures=True)
 

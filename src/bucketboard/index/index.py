@@ -196,7 +196,7 @@ class Index:
         tags: Collection[str] | None = None,
         paths: Collection[str] | None = None,
     ) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
-        """File and tag of rows that stand together, with some of their columns; those of one file and tag come
+        """File and tag of rows that stand together, with some of their columns; those of a file and tag come
         in the order of the file. ``which`` is "scalars", or "runs" for other values.
 
         Raises:
