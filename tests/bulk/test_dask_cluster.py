@@ -214,6 +214,32 @@ def test_an_index_by_a_cluster_has_the_same_bytes_and_survives_a_killed_worker(
 
 
 @pytest.mark.slow
+def test_a_cluster_prunes_as_one_change_whatever_becomes_of_a_worker(
+    filled: str, tmp_path: Path, server: Server, bucket: tuple[Any, str]
+) -> None:
+    client, name = bucket
+    before = {
+        entry["Key"]: entry["ETag"]
+        for entry in client.list_objects_v2(Bucket=name, Prefix="exp/")["Contents"]
+    }
+    with cluster(tmp_path, server.environ(), workers=2) as address:
+        with distributed.Client(address, set_as_default=False) as connected:
+            pids = list(connected.run(os.getpid).values())
+
+        def kill(done: int, total: int) -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pids[0], signal.SIGKILL)
+
+        report = bucketboard.prune(filled, where='tag("metric/0") > 70', cluster=address, on_progress=kill)
+    assert report.complete
+    last = 399 / 7
+    assert report.runs == [f"run{run:02}" for run in range(RUNS) if run + last > 70]
+    assert bucketboard.undelete(filled, report.id).complete
+    after = client.list_objects_v2(Bucket=name, Prefix="exp/")["Contents"]
+    assert {entry["Key"]: entry["ETag"] for entry in after} == before
+
+
+@pytest.mark.slow
 def test_credentials_do_not_travel(tmp_path: Path, filled: str, server: Server) -> None:
     nothing = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "")
     with cluster(tmp_path, nothing, workers=1) as address:

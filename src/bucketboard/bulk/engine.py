@@ -6,9 +6,11 @@ The function and its tasks are picklable and hold no secrets: workers find crede
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import (
@@ -183,6 +185,15 @@ def _begin_worker() -> None:
     """A Ctrl-C goes to all processes of a terminal; the first one ends the others, who clean up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+    threading.Thread(target=_end_with_parent, name="bucketboard-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for its next task for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _attempt_in_worker(function: Callable[[T], R], task: T) -> Done[R]:
