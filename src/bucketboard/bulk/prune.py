@@ -49,7 +49,7 @@ def prune(
         keep_last: all but the so many that were written to last.
         older_than: seconds since anything was written to the run.
         where: only those that a condition holds for, as :func:`bucketboard.ls` takes it. One that can't be
-            read whole is left, and reported.
+            read now is left, and reported.
         now: delete for good.
         force: also runs that are being written.
         dry_run: change nothing.
@@ -60,7 +60,7 @@ def prune(
         settings: those of the bucket.
 
     Raises:
-        InvalidError: an argument is wrong, a run is being written, or it may not be done; nothing was changed.
+        InvalidError: an argument is wrong, a run is being written, or it is denied; nothing was changed.
         UnavailableError: the bucket or the cluster does not do it now; the same call goes on.
     """
     if keep_last is None and older_than is None and where is None:
@@ -89,13 +89,14 @@ def prune(
 def _holding(
     location: Location, condition: Condition, others: _Others | None
 ) -> Callable[[], dict[str, str]]:
-    """Tells the runs that the condition holds for, each with what of it can't be read."""
+    """Tells the runs that the condition holds for, each with why something of it can't be read now."""
 
     def holds() -> dict[str, str]:
         from bucketboard.runs.ls import summaries
 
-        runs = summaries(S3Url.parse(location.target), location.settings, by=others.look if others else None)
-        return {run.run: "; ".join(run.trouble) for run in runs if condition(run)}
+        place, by = S3Url.parse(location.target), others.look if others else None
+        runs, unread = summaries(place, location.settings, by=by)
+        return {run.run: unread.get(run.run, "") for run in runs if condition(run)}
 
     return holds
 

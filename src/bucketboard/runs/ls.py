@@ -60,7 +60,7 @@ def ls(
         raise InvalidError(f"limit={limit} must not be negative")
     if not stalled_after > 0:
         raise InvalidError(f"stalled_after={stalled_after:g} must be above 0 seconds")
-    runs = summaries(S3Url.parse(url), Settings.resolve(**settings), stalled_after, on_progress)
+    runs, _ = summaries(S3Url.parse(url), Settings.resolve(**settings), stalled_after, on_progress)
     found = [run for run in runs if condition is None or condition(run)]
     for name in reversed([sort] if isinstance(sort, str) else sort):
         found = _sorted(found, name)
@@ -73,8 +73,11 @@ def summaries(
     stalled_after: float = STALLED_AFTER,
     on_progress: Callable[[int, int], None] | None = None,
     by: Look | None = None,
-) -> list[RunSummary]:
-    """All runs below ``url``; ``by`` has what no index covers read by others."""
+) -> tuple[list[RunSummary], dict[str, str]]:
+    """All runs below ``url``, and by run why something of it could not be read now.
+
+    ``by`` has what no index covers read by others.
+    """
     from bucketboard.index import BucketObjects, Index, look
 
     source = BucketSource(url, fast_bucket(url.bucket, settings, attempts=_ATTEMPTS))
@@ -86,10 +89,11 @@ def summaries(
     trouble = {path: places[0].message for path, places in report.damage.items()}
     trouble |= {path: error.message for path, error in report.failures.items()}
     now = time.time()
-    return with_hparams_from_below(
+    runs = with_hparams_from_below(
         summary(index, str(url), run, paths, listed, now=now, stalled_after=stalled_after, trouble=trouble)
         for run, paths in _paths(listed, url).items()
     )
+    return runs, {path.rpartition("/")[0] or ".": error.message for path, error in report.failures.items()}
 
 
 def _paths(listed: Mapping[str, ObjectInfo], url: S3Url) -> dict[str, list[str]]:

@@ -58,12 +58,12 @@ def prune_runs(
 ) -> ChangeReport:
     """Remove those runs below ``url`` that fit all of what is given.
 
-    ``holds`` gives the names of those that a condition holds for, each with what is wrong with it: then it is
-    left. ``copying`` is who copies, if not this process. The rest is as for :func:`bucketboard.prune`.
+    ``holds`` gives the names of those that a condition holds for, each with why it can't be read now: then it
+    is left. ``copying`` is who copies, if not this process. The rest is as for :func:`bucketboard.prune`.
     """
     place = S3Url.parse(url)
     bucket = reached(place, settings)
-    damaged: dict[str, str] = {}
+    unread: dict[str, str] = {}
 
     def chosen() -> Choice:
         choice = choose(bucket, place)
@@ -83,12 +83,12 @@ def prune_runs(
             }
         if holds is not None and wanted:
             found = holds()
-            damaged.update({name: found[name] for name in wanted & found.keys() if found[name]})
+            unread.update({name: found[name] for name in wanted & found.keys() if found[name]})
             wanted &= {name for name, wrong in found.items() if not wrong}
         return choice.only(wanted)
 
     report = _remove(bucket, "prune", place, chosen, now, force, ask, copying)
-    report.left += [Left(name, f"it can't be read whole: {wrong}") for name, wrong in damaged.items()]
+    report.left += [Left(name, f"it can't be read: {wrong}") for name, wrong in unread.items()]
     return report
 
 
