@@ -32,8 +32,8 @@ class Row:
     (so "≥ 0.7 x s5cmd" is theirs ÷ ours for times); *spread* is the smallest and largest of it over the
     repetitions, or of *ours* where there is no ratio. *met* is None where there is no bar.
 
-    *guard* and *held* are the same with a generous margin, for counts and ratios that hold on a busy machine and at
-    the sizes of ``--quick``: ``make bench-quick`` fails where *held* is False. Absolute times have none.
+    *guard* and *held* are the same with a generous margin, for counts and ratios that hold on a busy machine
+    and at the sizes of ``--quick``: ``make bench-quick`` fails if *held* is False. Absolute times have none.
     """
 
     measure: str
