@@ -21,7 +21,7 @@ from row import Row, add_options, middle, write_json
 from writers import LOCAL, S3FS, WRITERS, environ
 
 EVENTS = 200_000
-SLOW_EVENTS = 300
+SLOW_EVENTS = 40
 """For a writer that waits for S3 at each."""
 S3FS_NAME = "torch through s3fs"
 TORCH = "torch, local disk"

@@ -46,13 +46,13 @@ class Script:
 
 SCRIPTS = (
     Script("add_scalar", "What a call costs the training loop", 300),
-    Script("stolen", "What logging steals from the training loop", 300),
-    Script("bytes", "Bytes, requests, objects and memory of a growing log", 480),
-    Script("dollars", "Requests and dollars of writers", 180),
-    Script("visible", "From `add_scalar` to the browser", 180),
-    Script("sync", "Bringing a directory to the bucket", 420),
+    Script("stolen", "What logging steals from the training loop", 270, 90),
+    Script("bytes", "Bytes, requests, objects and memory of a growing log", 640),
+    Script("dollars", "Requests and dollars of writers", 150),
+    Script("visible", "From `add_scalar` to the browser", 120),
+    Script("sync", "Bringing a directory to the bucket", 400),
     Script("pull", "Bringing a bucket to a directory", 300),
-    Script("view", "Opening TensorBoard from the bucket", 900),
+    Script("view", "Opening TensorBoard from the bucket", 880),
     Script("scan", "Reading event files", 180),
     Script("growth", "How it grows", 360),
 )

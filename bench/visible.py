@@ -1,6 +1,6 @@
 """How long it takes from ``add_scalar`` to the answer of a served TensorBoard that has the point.
 
-    python bench/visible.py [--points 20]
+    python bench/visible.py [--points 8]
 
 A writer in a process of its own logs a point at a random moment, while ``bucketboard serve`` watches the
 prefix and is asked over HTTP every 50 ms, as often as no browser does. Both have their defaults, and both go
@@ -117,7 +117,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_options(parser)
-    parser.add_argument("--points", type=int, default=12)
+    parser.add_argument("--points", type=int, default=8)
     parser.add_argument("--write", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.write:
