@@ -124,7 +124,7 @@ def test_a_reader_that_has_enough() -> None:
 
 def test_what_follows_two_dashes_is_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(cli.serve, "run", lambda options: seen.append(options) or 0)
+    monkeypatch.setattr(serve, "run", lambda options: seen.append(options) or 0)
     assert main(["serve", "s3://b", "--port", "0", "--", "--a", "--", "b"]) == 0
     assert seen[0].rest == ["--a", "--", "b"]
     assert seen[0].port == 0
