@@ -53,7 +53,9 @@ SCRIPTS = (
     Script("sync", "Bringing a directory to the bucket", 420),
     Script("pull", "Bringing a bucket to a directory", 300),
     Script("view", "Opening TensorBoard from the bucket", 900),
+    Script("viewers", "Requests and dollars of viewers", 300),
     Script("scan", "Reading event files", 180),
+    Script("export", "Making tables", 180),
     Script("growth", "How it grows", 360),
 )
 PACKAGES = (

@@ -7,7 +7,6 @@ from typing import NoReturn
 import pytest
 
 from bucketboard import __version__
-from bucketboard.cli import main as cli
 from bucketboard.cli import serve
 from bucketboard.cli.main import main
 from bucketboard.errors import InvalidError, UnavailableError
