@@ -86,7 +86,7 @@ def faster(
     least: float,
     guard: float,
 ) -> Row:
-    """Seconds of repetitions in alternation: how often ours fits into those of *peer*, and the least it may be."""
+    """Seconds of repetitions in alternation; how often ours fits into *peer*'s is at *least* the bar."""
     ratio, spread = middle([theirs / mine for theirs, mine in zip(peers[peer], ours, strict=True)])
     return Row(
         measure,

@@ -1,8 +1,8 @@
 """How long it takes until one scalar of all runs is on the way to the browser, from the start of the process.
 
-    python bench/view.py                                   100 and 1,000 runs; 0 and 30 ms per request; with
-                                                           and without 100 Mbit/s; stock TensorBoard once
-    python bench/view.py --runs 100                        one of these: 100 runs x 10 tags x 2,000 steps, 30 ms
+    python bench/view.py                                   100 and 1,000 runs; 0 and 30 ms; with and without
+                                                           100 Mbit/s; stock TensorBoard once
+    python bench/view.py --runs 100                        one of these: 10 tags x 2,000 steps, 30 ms
     python bench/view.py --runs 100 --bandwidth 12.5e6     the same on 100 Mbit/s
     python bench/view.py --runs 100 --stock                also `tensorboard --logdir s3://...`: takes minutes
     python bench/view.py --runs 1000 --only indexed        many runs
@@ -10,7 +10,8 @@
 
 The S3 server is SeaweedFS; the proxy delays each request, shares the bandwidth among all bodies, and
 counts. The ways to look are taken in alternation, each as a process of its own: cold, with empty caches, and
-then warm, with what the cold one left on this machine. A way ends when ``data/plugin/timeseries/timeSeries`` gives all points that TensorBoard keeps of one tag for all runs.
+then warm, with what the cold one left on this machine. A way ends when
+``data/plugin/timeseries/timeSeries`` gives all points that TensorBoard keeps of one tag for all runs.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def publish(server: Server, directory: Path, ways: list[str]) -> None:
     client.close()
     environ = {**os.environ, **server.environ()}
     for prefix in {_PREFIXES[way] for way in ways}:
-        command = [*_s5cmd(server), "cp", f"{directory}/", f"s3://{BUCKET}/{prefix}/"]
+        command = [*s5cmd(server), "cp", f"{directory}/", f"s3://{BUCKET}/{prefix}/"]
         subprocess.run(command, env=environ, check=True, stdout=subprocess.DEVNULL)
     if "indexed" in ways:
         begin = time.monotonic()
@@ -169,13 +170,13 @@ def measure(
         place = scratch / f"look{number}"
         place.mkdir()
         for kind in (way,) if way == "stock" else (way, f"{way} warm"):
-            look = _look(WAYS[way], options, through, proxy, place)
+            look = look_once(WAYS[way], options, through, proxy, place)
             print(f"{kind:<14} {look.seconds:8.2f} s", file=sys.stderr, flush=True)
             looks[kind].append(look)
     return looks
 
 
-def _look(
+def look_once(
     way: Callable[..., list[list[str]]],
     options: argparse.Namespace,
     server: Server,
@@ -257,11 +258,11 @@ def _processor_time(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _s5cmd(server: Server) -> list[str]:
+def s5cmd(server: Server) -> list[str]:
     return [executable("s5cmd", "s5cmd"), "--endpoint-url", server.endpoint, "--log", "error"]
 
 
-def _ours(prefix: str, server: Server, place: Path, port: int) -> list[list[str]]:
+def serve(prefix: str, server: Server, place: Path, port: int) -> list[list[str]]:
     return [[sys.executable, "-m", "bucketboard", "serve", f"s3://{BUCKET}/{prefix}", "--port", str(port)]]
 
 
@@ -283,7 +284,7 @@ def _aws_sync(server: Server, logs: Path) -> list[str]:
 
 
 def _s5cmd_sync(server: Server, logs: Path) -> list[str]:
-    return [*_s5cmd(server), "sync", f"s3://{BUCKET}/plain/*", f"{logs}/"]
+    return [*s5cmd(server), "sync", f"s3://{BUCKET}/plain/*", f"{logs}/"]
 
 
 def _stock(server: Server, place: Path, port: int) -> list[list[str]]:
@@ -295,8 +296,8 @@ def _tensorboard(logdir: str, port: int, *options: str) -> list[str]:
 
 
 WAYS: dict[str, Callable[..., list[list[str]]]] = {
-    "indexed": partial(_ours, "indexed"),
-    "unindexed": partial(_ours, "plain"),
+    "indexed": partial(serve, "indexed"),
+    "unindexed": partial(serve, "plain"),
     "s5cmd": partial(_copied, _s5cmd_sync),
     "aws": partial(_copied, _aws_sync),
     "stock": _stock,

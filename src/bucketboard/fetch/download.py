@@ -284,8 +284,8 @@ class Download:
             while position < info.size or ahead:
                 if not ahead:
                     start, stop = position, min(position + PART, info.size)
-                    position = reach(stop)
                     direct, told = self._part(info.key, etag, start, stop)
+                    position = reach(stop)
                     yield from ((piece, told) for piece in direct)
                     continue
                 position = reach(position)
