@@ -184,13 +184,7 @@ def look_once(
     place: Path,
 ) -> Look:
     [port] = free_ports(1)
-    environ = {
-        **os.environ,
-        **server.environ(),
-        "S3_ENDPOINT": server.endpoint,  # what TensorBoard's own file system reads
-        "XDG_CACHE_HOME": str(place / "cache"),
-        "NO_PROXY": "127.0.0.1",
-    }
+    environ = environ_of(server, place)
     *before, last = way(server, place, port)
     earlier = proxy.counts if proxy else None
     spent = os.times()
@@ -198,22 +192,42 @@ def look_once(
     for command in before:
         subprocess.run(command, env=environ, check=True, stdout=subprocess.DEVNULL)
     cpu = sum(os.times()[2:4]) - sum(spent[2:4])
-    with open(place / "log", "w+b") as log:
-        process = subprocess.Popen(last, env=environ, stdin=subprocess.PIPE, stdout=log, stderr=log)
-        try:
-            seconds = _wait(port, options.runs, min(options.steps, KEPT), process, log) - begin
-            family = list(_family(process.pid))
-            resident = sum(map(_resident, family)) / MIB
-            cpu += sum(map(_processor_time, family))
-        finally:
-            process.terminate()
-            process.communicate(timeout=60)
+    with started(last, environ, place) as (process, log):
+        seconds = wait_for(port, options.runs, min(options.steps, KEPT), process, log) - begin
+        family = list(_family(process.pid))
+        resident = sum(map(_resident, family)) / MIB
+        cpu += sum(map(_processor_time, family))
     total = (proxy.counts - earlier).total if proxy and earlier else None
     megabytes = (total.bytes_received if total else 0) / 1e6
     return Look(seconds, total.requests if total else 0, megabytes, resident, cpu)
 
 
-def _wait(port: int, runs: int, points: int, process: subprocess.Popen[bytes], log: Any) -> float:
+def environ_of(server: Server, place: Path) -> dict[str, str]:
+    """The environment of a viewer that keeps what it likes below ``place``."""
+    return {
+        **os.environ,
+        **server.environ(),
+        "S3_ENDPOINT": server.endpoint,  # what TensorBoard's own file system reads
+        "XDG_CACHE_HOME": str(place / "cache"),
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+@contextlib.contextmanager
+def started(
+    command: list[str], environ: dict[str, str], place: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], Any]]:
+    """A viewer, ended behind, and the file that it logs to."""
+    with open(place / "log", "w+b") as log:
+        process = subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=log, stderr=log)
+        try:
+            yield process, log
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+
+
+def wait_for(port: int, runs: int, points: int, process: subprocess.Popen[bytes], log: Any) -> float:
     """Until the server gives every run's points; when the last byte of them was there."""
     url = f"http://127.0.0.1:{port}/data"
     asked = json.dumps([{"plugin": "scalars", "tag": TAG}])
@@ -222,9 +236,9 @@ def _wait(port: int, runs: int, points: int, process: subprocess.Popen[bytes], l
     while True:
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             if (
-                len(json.loads(_read(f"{url}/runs"))) == runs
+                len(json.loads(read(f"{url}/runs"))) == runs
             ):  # cheap, so that asking does not slow the answer down
-                body = _read(f"{url}/plugin/timeseries/timeSeries", form)
+                body = read(f"{url}/plugin/timeseries/timeSeries", form)
                 arrived = time.monotonic()  # what a browser makes of it is not ours
                 told = json.loads(body)[0]["runToSeries"]
                 if len(told) == runs and all(len(series) >= points for series in told.values()):
@@ -236,7 +250,7 @@ def _wait(port: int, runs: int, points: int, process: subprocess.Popen[bytes], l
         time.sleep(pause)
 
 
-def _read(url: str, form: bytes | None = None) -> bytes:
+def read(url: str, form: bytes | None = None) -> bytes:
     with _opener.open(url, form, timeout=600) as answer:
         body: bytes = answer.read()
         return body
@@ -269,7 +283,7 @@ def serve(prefix: str, server: Server, place: Path, port: int) -> list[list[str]
 def _copied(
     tool: Callable[[Server, Path], list[str]], server: Server, place: Path, port: int
 ) -> list[list[str]]:
-    return [tool(server, place / "logs"), _tensorboard(str(place / "logs"), port, "--load_fast=true")]
+    return [tool(server, place / "logs"), tensorboard(str(place / "logs"), port, "--load_fast=true")]
 
 
 def _aws_sync(server: Server, logs: Path) -> list[str]:
@@ -288,10 +302,10 @@ def _s5cmd_sync(server: Server, logs: Path) -> list[str]:
 
 
 def _stock(server: Server, place: Path, port: int) -> list[list[str]]:
-    return [_tensorboard(f"s3://{BUCKET}/plain", port)]
+    return [tensorboard(f"s3://{BUCKET}/plain", port)]
 
 
-def _tensorboard(logdir: str, port: int, *options: str) -> list[str]:
+def tensorboard(logdir: str, port: int, *options: str) -> list[str]:
     return [sys.executable, "-m", "tensorboard.main", "--logdir", logdir, "--port", str(port), *options]
 
 
