@@ -78,6 +78,30 @@ def write_json(path: Path, rows: Iterable[Row], series: Iterable[Series] = ()) -
     path.write_text(json.dumps(document, indent=1))
 
 
+def faster(
+    measure: str,
+    ours: Sequence[float],
+    peers: Mapping[str, Sequence[float]],
+    peer: str,
+    least: float,
+    guard: float,
+) -> Row:
+    """Seconds of repetitions in alternation; how often ours fits into *peer*'s is at *least* the bar."""
+    ratio, spread = middle([theirs / mine for theirs, mine in zip(peers[peer], ours, strict=True)])
+    return Row(
+        measure,
+        statistics.median(ours),
+        "s",
+        {name: statistics.median(seconds) for name, seconds in peers.items()},
+        ratio,
+        spread,
+        bar=f"≥ {least:g} x {peer}",
+        met=ratio >= least,
+        guard=f"≥ {guard:g} x {peer}",
+        held=ratio >= guard,
+    )
+
+
 def middle(values: Sequence[float]) -> tuple[float, tuple[float, float]]:
     """The median, and the smallest and largest."""
     return statistics.median(values), (min(values), max(values))

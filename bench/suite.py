@@ -27,8 +27,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bench_page import write_page
 from bucketboard.testing.process import ServerError, executable
-from page import write_page
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "bench"
@@ -53,7 +53,9 @@ SCRIPTS = (
     Script("sync", "Bringing a directory to the bucket", 400),
     Script("pull", "Bringing a bucket to a directory", 300),
     Script("view", "Opening TensorBoard from the bucket", 880),
+    Script("viewers", "Requests and dollars of viewers", 300),
     Script("scan", "Reading event files", 180),
+    Script("export", "Making tables", 180),
     Script("growth", "How it grows", 360),
 )
 PACKAGES = (
