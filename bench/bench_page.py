@@ -1,6 +1,6 @@
 """docs/BENCHMARKS.md and its plots, of what the suite has found.
 
-python bench/page.py build/bench/bench.json    make the page again
+python bench/bench_page.py build/bench/bench.json    make the page again
 """
 
 from __future__ import annotations
