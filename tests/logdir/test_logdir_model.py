@@ -502,7 +502,7 @@ unceremonious = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExcep
 @unceremonious
 @pytest.mark.timeout(600)
 def test_whatever_happens_a_sync_makes_them_equal(machine: type[SyncMachine]) -> None:
-    run(machine, examples=10, steps=20)
+    run(machine, examples=7, steps=20)
 
 
 @unceremonious
