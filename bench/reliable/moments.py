@@ -12,7 +12,7 @@ from promised import Place
 
 IN_A_REQUEST = 0.4
 """The share of kills that wait for a request."""
-_PATIENCE = 1.5
+_PATIENCE = 3.0
 _WHOLE = ("ListObjectsV2", "PutObject")
 _PARTS = ("CreateMultipartUpload", "UploadPartCopy", "UploadPart", "CompleteMultipartUpload")
 _UNKNOWN = "CreateMultipartUpload"
