@@ -1,11 +1,13 @@
 """How bulk work scales: an export by one process, by N processes, and by Dask clusters of 1 and N workers.
 
-Also counts what each run costs, which docs/SCALE.md extrapolates from.
+Also says whose cores the time went to, and counts what each run costs, which docs/SCALE.md extrapolates from.
+With --directory the event files are read from the disk: then no server shares the cores with the workers.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import statistics
@@ -16,6 +18,7 @@ import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 from distributed import LocalCluster
 
 import bucketboard
@@ -26,7 +29,7 @@ from bucketboard.runs.location import Location
 from bucketboard.runs.scan import KINDS, event_files
 from bucketboard.store.bucket import ObjectInfo
 from bucketboard.store.settings import Settings
-from bucketboard.testing import FaultProxy, seaweedfs
+from bucketboard.testing import FaultProxy, Server, seaweedfs
 
 NAME = "events.out.tfevents.1.host.1.0"
 
@@ -66,54 +69,99 @@ def main() -> None:
     parser.add_argument("--format", default="parquet")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--directory", action="store_true", help="no bucket: event files in a directory")
     options = parser.parse_args()
-    with seaweedfs() as server, tempfile.TemporaryDirectory() as scratch:
-        os.environ.update(server.environ())
-        client = server.client()
-        client.create_bucket(Bucket="bench")
-        body = event_file(10, options.steps)
+    body = event_file(10, options.steps)
+    print(f"{options.runs} runs of {len(body):,} bytes each, to {options.format}")
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if options.directory:
+            target = str(scratch / "exp")
+            for run in range(options.runs):
+                directory = scratch / "exp" / f"run{run:06}"
+                directory.mkdir(parents=True)
+                (directory / NAME).write_bytes(body)
+        else:
+            target = "s3://bench/exp"
+            server = stack.enter_context(seaweedfs())
+            fill(server, options.runs, body)
+            count(server, options.runs, scratch / "out", options.format)
+        compare(options, target, scratch / "out")
 
-        def put(run: int) -> None:
-            client.put_object(Bucket="bench", Key=f"exp/run{run:06}/{NAME}", Body=body)
 
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(put, range(options.runs)))
-        out = Path(scratch) / "out"
+def fill(server: Server, runs: int, body: bytes) -> None:
+    """Runs in a bucket, all alike."""
+    os.environ.update(server.environ())
+    client = server.client()
+    client.create_bucket(Bucket="bench")
 
-        def export(**how: object) -> float:
-            shutil.rmtree(out, ignore_errors=True)
-            start = time.perf_counter()
-            report = bucketboard.export("s3://bench/exp", out, format=options.format, **how)
-            if len(report.exported) != options.runs:
-                sys.exit(f"{report.failures}")
-            return time.perf_counter() - start
+    def put(run: int) -> None:
+        client.put_object(Bucket="bench", Key=f"exp/run{run:06}/{NAME}", Body=body)
 
-        with FaultProxy(server.endpoint) as proxy:
-            export(endpoint_url=proxy.url)
-            counts = proxy.counts
-            told = ", ".join(f"{count / options.runs:.3f} {name}" for name, count in counts.requests.items())
-            print(f"each of {options.runs} runs of {len(body):,} bytes: {told}")
-            print(f"{counts.total.bytes_received / options.runs:,.0f} bytes received for each")
-        print(f"{memory(20_000):,.0f} bytes of memory for each, where the work is handed out")
-        with cluster(1) as one, cluster(options.workers) as many:
-            ways = {
-                "one process, threads": {"workers": 1},
-                f"{options.workers} new processes": {"workers": options.workers},
-                "Dask, 1 worker": {"cluster": one.scheduler_address},
-                f"Dask, {options.workers} workers": {"cluster": many.scheduler_address},
-            }
-            for how in list(ways.values())[2:]:
-                export(**how)  # workers import what they need
-            seconds: dict[str, list[float]] = {name: [] for name in ways}
-            for _ in range(options.repeat):
-                for name, how in ways.items():
-                    seconds[name].append(export(**how))
-        for name, taken in seconds.items():
-            rate = options.runs / statistics.median(taken)
-            print(f"{name:<21} {statistics.median(taken):7.2f} s  {rate:7.1f} runs/s")
-        *_, first, last = seconds.values()
-        ratio = statistics.median(one / many for one, many in zip(first, last, strict=True))
-        print(f"{options.workers} workers are {ratio:.2f} x as fast as 1 on {os.cpu_count()} cores")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, range(runs)))
+
+
+def count(server: Server, runs: int, out: Path, format: str) -> None:
+    """Print what each run costs."""
+    with FaultProxy(server.endpoint) as proxy:
+        bucketboard.export("s3://bench/exp", out, format=format, endpoint_url=proxy.url)
+        counts = proxy.counts
+    told = ", ".join(f"{number / runs:.3f} {name}" for name, number in counts.requests.items())
+    print(f"for each {told}, {counts.total.bytes_received / runs:,.0f} bytes received")
+    print(f"{memory(20_000):,.0f} bytes of memory for each, where the work is handed out")
+
+
+def compare(options: argparse.Namespace, target: str, out: Path) -> None:
+    """Print what each way of doing it takes, one after the other and again."""
+    with cluster(1) as one, cluster(options.workers) as many:
+        ways = {
+            "one process, threads": {"workers": 1},
+            f"{options.workers} new processes": {"workers": options.workers},
+            "Dask, 1 worker": {"cluster": one.scheduler_address},
+            f"Dask, {options.workers} workers": {"cluster": many.scheduler_address},
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        spent: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+        for number in range(options.repeat + 1):
+            for name, how in ways.items():
+                shutil.rmtree(out, ignore_errors=True)
+                before, start = cpu(), time.perf_counter()
+                report = bucketboard.export(target, out, format=options.format, **how)
+                taken, after = time.perf_counter() - start, cpu()
+                if len(report.exported) != options.runs:
+                    sys.exit(f"{report.failures}")
+                if number:  # the first time workers import what they need
+                    seconds[name].append(taken)
+                    spent[name].append({who: after[who] - before[who] for who in after})
+    for name, taken in seconds.items():
+        rate = options.runs / statistics.median(taken)
+        whose = ", ".join(
+            f"{who} {statistics.median(each[who] for each in spent[name]):.1f}" for who in spent[name][0]
+        )
+        print(
+            f"{name:<21} {statistics.median(taken):7.2f} s  {rate:7.1f} runs/s   seconds of a core: {whose}"
+        )
+    *_, first, last = seconds.values()
+    ratio = statistics.median(one / many for one, many in zip(first, last, strict=True))
+    print(f"{options.workers} workers are {ratio:.2f} x as fast as 1 on {os.cpu_count()} cores")
+
+
+def cpu() -> dict[str, float]:
+    """Seconds of a core that were spent until now, by whom."""
+    own = psutil.Process()
+    times = own.cpu_times()
+    spent = {
+        "here": times.user + times.system,
+        "workers": times.children_user + times.children_system,
+        "server": 0.0,
+    }
+    for process in own.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            used = process.cpu_times()
+            who = "server" if "weed" in process.name() else "workers"
+            spent[who] += used.user + used.system
+    return spent
 
 
 def cluster(workers: int) -> LocalCluster:

@@ -31,13 +31,12 @@ os.environ |= {
     "NO_PROXY": "127.0.0.1,localhost",
 }
 
+from bucketboard.testing import Server, seaweedfs  # noqa: E402
 from reliable.commands import kill_runs, kill_syncs  # noqa: E402
 from reliable.inputs import bad_inputs  # noqa: E402
 from reliable.soak import soak  # noqa: E402
 from reliable.table import Table  # noqa: E402
 from reliable.trainers import kill_trainers  # noqa: E402
-
-from bucketboard.testing import Server, seaweedfs  # noqa: E402
 
 
 def kills(server: Server, seed: int, number: int, seconds: float) -> Table:

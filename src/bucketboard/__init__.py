@@ -26,6 +26,7 @@ from bucketboard.errors import (
 if TYPE_CHECKING:
     from bucketboard.bulk.compact import compact
     from bucketboard.bulk.export import ExportReport, export
+    from bucketboard.bulk.prune import prune
     from bucketboard.fetch.pull import PullReport, pull
     from bucketboard.integrations.install import install, uninstall
     from bucketboard.logdir.once import sync
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from bucketboard.runs.logdir import open as open  # in no "import *", which would hide Python's
     from bucketboard.runs.ls import ls
     from bucketboard.runs.move import mv
-    from bucketboard.runs.remove import prune, rm
+    from bucketboard.runs.remove import rm
     from bucketboard.runs.repair import Repaired, repair
     from bucketboard.runs.report import ChangeReport, Left
     from bucketboard.runs.storage_class import archive, thaw
@@ -144,7 +145,7 @@ _LAZY = {
     "archive": "bucketboard.runs.storage_class",
     "empty_trash": "bucketboard.runs.undelete",
     "mv": "bucketboard.runs.move",
-    "prune": "bucketboard.runs.remove",
+    "prune": "bucketboard.bulk.prune",
     "rm": "bucketboard.runs.remove",
     "thaw": "bucketboard.runs.storage_class",
     "trash": "bucketboard.runs.undelete",

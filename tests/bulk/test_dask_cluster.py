@@ -21,12 +21,17 @@ import work
 
 import bucketboard
 from bucketboard.bulk.engine import Outcome, fan_out
+from bucketboard.bulk.index import index_runs
 from bucketboard.bulk.verify import verify_runs
 from bucketboard.cli.main import main
 from bucketboard.errors import InvalidError, UnavailableError
 from bucketboard.events.event import ScalarEncoder, file_version_event
 from bucketboard.events.record import frame
+from bucketboard.index import BucketObjects, share
+from bucketboard.index.manifest import read_manifest
 from bucketboard.runs.verify import verify
+from bucketboard.store.bucket import Bucket
+from bucketboard.store.settings import Settings
 from bucketboard.testing import Server
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
@@ -174,6 +179,64 @@ def test_an_export_survives_a_killed_worker(filled: str, tmp_path: Path, server:
     assert report.complete
     assert len(report.exported) == RUNS
     assert tables(out) == tables(tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_an_index_by_a_cluster_has_the_same_bytes_and_survives_a_killed_worker(
+    filled: str, tmp_path: Path, server: Server, bucket: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share, "_WORTH_IT", 1)
+    objects = BucketObjects(Bucket(bucket[1], Settings.resolve()), "exp/")
+
+    def made() -> list[bytes]:
+        """The bytes of the segments; then the index is deleted."""
+        named = read_manifest(objects).segments
+        pieces = [piece.name for segment in named for piece in (segment.runs, segment.scalars) if piece]
+        bodies = [objects.get(each)[0] for each in pieces]
+        for stored in objects.list():
+            objects.delete(stored.name)
+        return bodies
+
+    def kill(done: int, total: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pids[0], signal.SIGKILL)
+
+    assert index_runs(filled, workers=1).read == RUNS
+    expected = made()
+    assert len(expected) == 16
+    with cluster(tmp_path, server.environ(), workers=2) as address:
+        assert main(["index", filled, "--cluster", address]) == 0
+        assert made() == expected
+        with distributed.Client(address, set_as_default=False) as connected:
+            pids = list(connected.run(os.getpid).values())
+        assert index_runs(filled, cluster=address, on_progress=kill).failures == {}
+        assert made() == expected
+
+
+@pytest.mark.slow
+def test_a_cluster_prunes_as_one_change_whatever_becomes_of_a_worker(
+    filled: str, tmp_path: Path, server: Server, bucket: tuple[Any, str]
+) -> None:
+    client, name = bucket
+    before = {
+        entry["Key"]: entry["ETag"]
+        for entry in client.list_objects_v2(Bucket=name, Prefix="exp/")["Contents"]
+    }
+    with cluster(tmp_path, server.environ(), workers=2) as address:
+        with distributed.Client(address, set_as_default=False) as connected:
+            pids = list(connected.run(os.getpid).values())
+
+        def kill(done: int, total: int) -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pids[0], signal.SIGKILL)
+
+        report = bucketboard.prune(filled, where='tag("metric/0") > 70', cluster=address, on_progress=kill)
+    assert report.complete
+    last = 399 / 7
+    assert report.runs == [f"run{run:02}" for run in range(RUNS) if run + last > 70]
+    assert bucketboard.undelete(filled, report.id).complete
+    after = client.list_objects_v2(Bucket=name, Prefix="exp/")["Contents"]
+    assert {entry["Key"]: entry["ETag"] for entry in after} == before
 
 
 @pytest.mark.slow

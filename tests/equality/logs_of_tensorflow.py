@@ -20,9 +20,9 @@ STEPS = 14
 """More than the ten that TensorBoard keeps of images, sounds and texts."""
 
 
-def write(directory: Path) -> None:
-    """Runs with everything TensorFlow can log."""
-    _everything(directory / "two" / "all")
+def write(directory: Path, tables: bool = True) -> None:
+    """Runs with everything TensorFlow can log; without ``tables`` of text, which end tbparse."""
+    _everything(directory / "two" / "all", tables)
     _long(directory / "two" / "long")
     _trials(directory / "hparams")
     _old(directory / "one")
@@ -30,7 +30,7 @@ def write(directory: Path) -> None:
     _keras(directory / "keras")
 
 
-def _everything(directory: Path) -> None:
+def _everything(directory: Path, tables: bool) -> None:
     draw = np.random.default_rng(5)
     odd = (np.nan, np.inf, -np.inf, 1e-45, -0.0)
     with tf.summary.create_file_writer(str(directory)).as_default():
@@ -43,7 +43,8 @@ def _everything(directory: Path) -> None:
             tf.summary.histogram("same", np.full(9, 2.0), step)
             tf.summary.histogram("empty", np.zeros(0), step)
             tf.summary.text("note", f"step **{step}** ü <b>&</b>", step, description="what *happens*")
-            tf.summary.text("table", tf.constant([["a", "b"], [str(step), "d"]]), step)
+            if tables:
+                tf.summary.text("table", tf.constant([["a", "b"], [str(step), "d"]]), step)
             sounds = draw.uniform(-1, 1, (3, 400, 2)).astype(np.float32)
             tf.summary.audio("sound", sounds, 8000, step, max_outputs=2, description="hiss")
             points = draw.random((2, 5, 3)).astype(np.float32)
@@ -223,4 +224,5 @@ def _keras(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"all": write, "types": write_types}[sys.argv[1]](Path(sys.argv[2]))
+    kinds = {"all": write, "types": write_types, "without tables": lambda target: write(target, tables=False)}
+    kinds[sys.argv[1]](Path(sys.argv[2]))

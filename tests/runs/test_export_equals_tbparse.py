@@ -21,6 +21,7 @@ from PIL import Image
 from tbparsed import read
 
 import bucketboard
+from bucketboard.testing import Server
 
 Written = Callable[[str], Path]
 KINDS = ["scalars", "tensors", "histograms", "text", "hparams"]
@@ -35,6 +36,16 @@ def ordered(table: list[tuple[Any, ...]]) -> list[str]:
     return sorted(map(repr, table))
 
 
+def as_doubles(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A tensor of tbparse's with whole numbers as the export has them; none is lost by it."""
+    *place, value = row
+    if isinstance(value, tuple) and value[1] and type(value[1][0]) is int:
+        numbers = [float(number) for number in value[1]]
+        assert numbers == value[1]
+        value = (value[0], numbers)
+    return (*place, value)
+
+
 def check(directory: Path, out: Path, said: dict[str, list[tuple[Any, ...]]]) -> dict[str, int]:
     """Compare what tbparse said of a directory with its export; gives the rows by kind."""
     ours = as_tbparse(out)
@@ -44,7 +55,7 @@ def check(directory: Path, out: Path, said: dict[str, list[tuple[Any, ...]]]) ->
     media = {(row["run"], row["tag"]) for kind in ("images", "audio") for row in rows(out, kind)}
     tensors = said["tensors"]
     said["scalars"] = said["scalars"] + [row for row in tensors if row[:2] in scalars]
-    said["tensors"] = [row for row in tensors if row[:2] not in scalars | media]
+    said["tensors"] = [as_doubles(row) for row in tensors if row[:2] not in scalars | media]
     check_media([row for row in tensors if row[:2] in media - scalars], out)
     for kind in KINDS:
         table = said[kind]
@@ -102,6 +113,29 @@ def test_everything_that_writers_of_torch_log(framework: str, tmp_path: Path) ->
     directory = only_events(tmp_path / "written", tmp_path / "logs")
     counts = check(directory, exported(directory, tmp_path / "out"), read(directory, KINDS))
     assert all(count > 0 for count in counts.values()), counts
+
+
+@pytest.mark.frameworks
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("what", ["without tables", "types"])
+def test_everything_that_tensorflow_logs_from_the_bucket(
+    what: str, tmp_path: Path, server: Server, bucket: tuple[Any, str]
+) -> None:
+    """``tf.summary`` and Keras: the bucket's tables, and tbparse on the pulled copy."""
+    if not TENSORFLOW.exists():
+        pytest.skip("TensorFlow is not at hand: make frameworks")
+    script = Path(__file__).parents[1] / "equality" / "logs_of_tensorflow.py"
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([TENSORFLOW, script, what, tmp_path / "written"], check=True, env={**os.environ, **quiet})
+    url, access = f"s3://{bucket[1]}/exp", {"endpoint_url": server.endpoint, "region": server.region}
+    assert bucketboard.sync(only_events(tmp_path / "written", tmp_path / "logs"), url, **access).complete
+    assert bucketboard.pull(url, tmp_path / "copy", **access).complete
+    assert bucketboard.export(url, tmp_path / "out", **access).complete
+    counts = check(tmp_path / "copy", tmp_path / "out", read(tmp_path / "copy", KINDS))
+    assert counts["tensors"] > 0
+    if what != "types":
+        for kind in ("scalars", "histograms", "images", "audio", "text", "hparams", "tensors"):
+            assert rows(tmp_path / "out", kind), kind
 
 
 @pytest.mark.frameworks

@@ -121,24 +121,24 @@ def test_parent_and_forked_child_both_write(server: Server, bucket: tuple[Any, s
 def test_a_child_forked_while_the_parent_makes_a_client_is_not_blocked(
     monkeypatch: pytest.MonkeyPatch, moto_server: Server
 ) -> None:
-    import boto3
+    import botocore.session
 
     making, go_on = threading.Event(), threading.Event()
-    session = boto3.session.Session
+    session = botocore.session.get_session
 
     def slow_session(*args: Any, **kwargs: Any) -> Any:
         making.set()
         go_on.wait(30)
         return session(*args, **kwargs)
 
-    monkeypatch.setattr(boto3.session, "Session", slow_session)
+    monkeypatch.setattr(botocore.session, "get_session", slow_session)
     settings = Settings(endpoint_url=moto_server.endpoint, region="eu-north-1")
     thread = threading.Thread(target=s3_client, args=(settings,))
     thread.start()
     making.wait(30)
 
     def child() -> None:
-        boto3.session.Session = session
+        botocore.session.get_session = session
         assert s3_client(settings).meta.endpoint_url == moto_server.endpoint
 
     try:

@@ -13,12 +13,9 @@ from bucketboard.runs.choice import choose
 from bucketboard.runs.compact import Compacted, compact_run, groups
 from bucketboard.runs.listing import RunObjects
 from bucketboard.runs.location import Location
-from bucketboard.store.bucket import Bucket
 from bucketboard.store.url import S3Url
 
 __all__ = ["compact"]
-
-_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ def compact(
     """
     location = Location.of(url, settings)
     place = S3Url.parse(url)
-    bucket = Bucket(place.bucket, location.settings, attempts=_ATTEMPTS)
+    bucket = location.bucket()
     choice = choose(bucket, place)
     if choice.interrupted and not dry_run:
         for journal in choice.interrupted:
@@ -90,6 +87,5 @@ def compact(
 
 
 def _compact(task: _Run) -> Compacted:
-    url = S3Url.parse(task.location.target)
-    bucket = Bucket(url.bucket, task.location.settings, attempts=_ATTEMPTS)
+    url, bucket = S3Url.parse(task.location.target), task.location.bucket()
     return compact_run(bucket, task.place, url, task.objects, dry_run=task.dry_run, force=task.force)

@@ -6,9 +6,11 @@ The function and its tasks are picklable and hold no secrets: workers find crede
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import (
@@ -85,9 +87,10 @@ def fan_out(
     workers: int = 1,
     cluster: str | None = None,
     on_done: Callable[[str, Done[R]], object] | None = None,
+    threads: int = _THREADS,
 ) -> Outcome[R]:
-    """Call ``function`` with each task: in this process, in ``workers`` processes, or on the Dask cluster
-    whose scheduler is at ``cluster``. ``on_done`` is told of each as it ends.
+    """Call ``function`` with each task: in this process by ``threads``, in ``workers`` processes, or on the
+    Dask cluster whose scheduler is at ``cluster``. ``on_done`` is told of each as it ends.
 
     A task that fails, or whose worker dies again and again, is among the failures; the others go on.
 
@@ -105,7 +108,7 @@ def fan_out(
 
         ended = on_cluster(function, tasks, cluster)
     elif workers == 1:
-        ended = _in_threads(function, tasks)
+        ended = _in_threads(function, tasks, min(threads, len(tasks)))
     else:
         ended = _in_processes(function, tasks, min(workers, len(tasks)))
     for name, done in ended:
@@ -115,10 +118,12 @@ def fan_out(
     return outcome
 
 
-def _in_threads(function: Callable[[T], R], tasks: Mapping[str, T]) -> Iterator[tuple[str, Done[R]]]:
-    pool = ThreadPoolExecutor(min(_THREADS, len(tasks)), "bucketboard-bulk")
+def _in_threads(
+    function: Callable[[T], R], tasks: Mapping[str, T], threads: int
+) -> Iterator[tuple[str, Done[R]]]:
+    pool = ThreadPoolExecutor(threads, "bucketboard-bulk")
     try:
-        yield from _drained(pool, function, iter(tasks.items()), 2 * _THREADS)
+        yield from _drained(pool, function, iter(tasks.items()), 2 * threads)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -180,6 +185,15 @@ def _begin_worker() -> None:
     """A Ctrl-C goes to all processes of a terminal; the first one ends the others, who clean up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
+    threading.Thread(target=_end_with_parent, name="bucketboard-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for its next task for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _attempt_in_worker(function: Callable[[T], R], task: T) -> Done[R]:

@@ -8,14 +8,13 @@ from typing import Any
 
 from bucketboard.bulk.engine import Done, fan_out
 from bucketboard.errors import InvalidError
+from bucketboard.runs.fingerprint import IndexedFile
 from bucketboard.runs.listing import RunObjects, list_runs
 from bucketboard.runs.location import Location
-from bucketboard.runs.verify import Finding, RunVerified, Verified, verify_run
+from bucketboard.runs.verify import Finding, RunVerified, Verified, open_indexed, verify_run
 from bucketboard.source import BucketSource
 
 __all__ = ["verify_runs"]
-
-_NO_INDEX = "each run was read by itself"
 
 
 @dataclass(frozen=True)
@@ -24,6 +23,7 @@ class _Run:
 
     location: Location
     objects: RunObjects
+    indexed: dict[str, IndexedFile]
 
 
 def verify_runs(
@@ -36,7 +36,8 @@ def verify_runs(
 ) -> Verified:
     """Read every event file below ``url`` as ``verify`` does, by ``workers`` processes or a Dask cluster.
 
-    The index, which has the rows of all runs together, is not compared.
+    The index, which has the rows of all runs together, is read here, once; each run's task has the
+    fingerprints of its rows.
 
     Raises:
         InvalidError: there are no runs, or an argument is wrong.
@@ -56,15 +57,21 @@ def verify_runs(
         if on_progress:
             on_progress(done, total)
 
-    tasks = {name: _Run(location, run) for name, run in runs.items()}
+    indexed, trouble = open_indexed(source.bucket, source.url)
+    tasks = {
+        name: _Run(
+            location, run, {info.key: indexed[info.key] for info in run.event_files if info.key in indexed}
+        )
+        for name, run in runs.items()
+    }
     outcome = fan_out(_verify, tasks, workers=workers, cluster=cluster, on_done=tell)
     for name, failure in outcome.failures.items():
         finding = Finding(runs[name].prefix, "unreadable", None, failure)
         outcome.results[name] = RunVerified(name, len(runs[name].event_files), 0, 0, (finding,))
-    return Verified(tuple(outcome.results[name] for name in runs), _NO_INDEX)
+    return Verified(tuple(outcome.results[name] for name in runs), trouble)
 
 
 def _verify(task: _Run) -> RunVerified:
     source = task.location.source()
     assert isinstance(source, BucketSource)
-    return verify_run(source.bucket, task.objects)
+    return verify_run(source.bucket, task.objects, task.indexed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from bucketboard.cli.bulk import add_bulk_options
 from bucketboard.cli.changing import EXIT, add_change_options, age, change
 from bucketboard.cli.rm import verbs
 
@@ -16,6 +17,7 @@ examples:
   bucketboard prune s3://bucket/exp --older-than 30d --dry-run   only say which
   bucketboard prune s3://bucket/exp --keep-last 5 --older-than 1w --yes
   bucketboard prune s3://bucket/exp --where 'state == "stalled" and step < 100'
+  bucketboard prune s3://bucket/exp --where 'loss > 2' --workers 8   read and copied by eight processes
   bucketboard undelete s3://bucket/exp                           what is in the trash, and how it comes back
 
 A run has to fit all that is given.
@@ -39,13 +41,14 @@ def add_parser(commands: Any) -> None:
         "--where", metavar="CONDITION", help="that this holds for, as 'loss > 2'; see bucketboard ls -h"
     )
     parser.add_argument("--now", action="store_true", help="delete for good instead of to the trash")
+    add_bulk_options(parser)
     add_change_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Remove as the options say."""
-    from bucketboard.runs.remove import prune
+    from bucketboard.bulk.prune import prune
 
     return change(
         options,
@@ -56,4 +59,6 @@ def run(options: argparse.Namespace) -> int:
         older_than=options.older_than,
         where=options.where,
         now=options.now,
+        workers=options.workers or 1,
+        cluster=options.cluster,
     )

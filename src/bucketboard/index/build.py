@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import itertools
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,29 +14,28 @@ import numpy as np
 from bucketboard.errors import BucketboardError, InvalidError, Reason
 from bucketboard.events.columns import Damage
 from bucketboard.events.filename import is_event_file
-from bucketboard.index.compact import compacted, expired
-from bucketboard.index.described import run_file
-from bucketboard.index.index import Covered, Index
-from bucketboard.index.manifest import MANIFEST, Manifest, Segment
-from bucketboard.index.news import News, read_news
-from bucketboard.index.objects import Objects, Source
-from bucketboard.index.parts import Head, RunFile, chain
-from bucketboard.index.segment import Gathering, store
+from bucketboard.index.compact import GRACE, compacted, expired
+from bucketboard.index.index import Index
+from bucketboard.index.manifest import MANIFEST, Manifest, Segment, Unreadable, read_manifest
+from bucketboard.index.news import News
+from bucketboard.index.objects import Objects, Source, Stored
+from bucketboard.index.parquet import read_head
+from bucketboard.index.parts import Head, chain, head_of
+from bucketboard.index.share import Share, ShareRead, divided, look_share, modified, read_share
 from bucketboard.selection import RUN_FILE, is_shown
 from bucketboard.store.bucket import ObjectInfo
 
-__all__ = ["Progress", "Report", "look", "update"]
+__all__ = ["Look", "Progress", "Report", "Scan", "look", "update"]
 
 _log = logging.getLogger(__name__)
-_READERS = 16
-_AHEAD = 48
-"""Files that are read before those in front of them are taken in."""
-_ROWS = 1 << 25
-"""Rows of a segment, which is made in memory."""
 _SWAPS = 5
 
 Progress = Callable[[int, int], None]
 """Called with bytes read and bytes to read, by any thread."""
+Scan = Callable[[Sequence[Share]], Sequence[ShareRead]]
+"""Has shares read by others, with `read_share`, and gives what came of each; what fails is in there."""
+Look = Callable[[Sequence[Share]], Sequence[tuple[Head, ShareRead]]]
+"""The same with `look_share`, of which nothing is stored."""
 
 
 @dataclass
@@ -74,17 +70,21 @@ def update(
     known: Index | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
+    scan: Scan | None = None,
 ) -> Report:
     """Bring an index up to date with what ``source`` shows; what it costs goes by what has grown.
 
     ``known`` is the index after the last update, so that less of it has to be read. With ``dry_run`` nothing
     is read of the files and nothing is stored: the report says what would be.
 
+    With ``scan`` others read the files, and store segments; here they are only named. An update of that kind
+    that was interrupted goes on: what was read within the last half hour is not read again.
+
     Raises:
         InvalidError: the index is of a newer version, or it may not be written.
         BucketboardError: the source can't be listed, or the index not be stored.
     """
-    return _Update(source, objects, progress).run(known, dry_run)
+    return _Update(source, objects, progress).run(known, dry_run, scan)
 
 
 def look(
@@ -94,12 +94,14 @@ def look(
     progress: Progress | None = None,
     *,
     keep: bool = False,
+    by: Look | None = None,
 ) -> tuple[Index, Report]:
     """``index`` with what it would say of the runs in ``listed`` after an update, and what that took.
 
-    Nothing is stored. With ``keep`` the report has the steps and values of what is new.
+    Nothing is stored. With ``keep`` the report has the steps and values of what is new; ``by`` has each run
+    read by others.
     """
-    return _Update(source, None, progress).look(index, listed, keep)
+    return _Update(source, None, progress).look(index, listed, keep, by)
 
 
 class _Update:
@@ -109,48 +111,58 @@ class _Update:
         self._progress = progress
         self._report = Report()
         self._expected = 0
+        self._done = 0
 
-    def run(self, known: Index | None, dry_run: bool) -> Report:
+    def run(self, known: Index | None, dry_run: bool, scan: Scan | None) -> Report:
         report = self._report
         listed = self._source.files()
-        files = {path: info for path, info in listed.items() if _is_events(path)}
         index = Index.open(self._objects, known)
         if index.newer:
             raise InvalidError(index.trouble, hint="use a newer bucketboard, or another prefix")
         if index.error:
             raise index.error
-        run_files = _changed_run_files(index, listed)
-        report.files = len(files)
-        wanted = {path: files[path] for path in sorted(files) if _is_wanted(index, path, files[path])}
-        self._expected = sum(_expected(index, path, info) for path, info in wanted.items())
+        report.files = sum(map(_is_events, listed))
+        share = _unread(index, listed)
+        self._expected = share.bytes
         if dry_run:
-            report.read, report.bytes_read = len(wanted), self._expected
+            report.read, report.bytes_read = len(share.files), self._expected
             report.segments = len(index.manifest.segments)
             return report
-        added = self._added(index, wanted, run_files)
+        shares = divided(share) if scan and (share.files or share.run_files) else []
+        if scan:
+            added = self._scanned(shares, scan)
+        else:
+            added = self._taken(read_share(self._source, self._objects, share, self._read))
         if added:
-            index = self._swap(index, added)
+            index = self._swap(index, added, ours=scan is None)
+        for each in shares:
+            with contextlib.suppress(BucketboardError):  # a later compaction finds it
+                self._objects.delete(each.receipt)
         report.segments, report.index = len(index.manifest.segments), index
         if not report.gave_way:
             self._compact(index, set(listed))
-        report.bytes_sent = self._objects.sent
+        report.bytes_sent += self._objects.sent
         return report
 
-    def look(self, index: Index, listed: Mapping[str, ObjectInfo], keep: bool) -> tuple[Index, Report]:
+    def look(
+        self, index: Index, listed: Mapping[str, ObjectInfo], keep: bool, by: Look | None
+    ) -> tuple[Index, Report]:
         """What the index would say of runs after an update; nothing is stored."""
-        wanted = {path: listed[path] for path in sorted(listed) if _is_events(path)}
-        wanted = {path: info for path, info in wanted.items() if _is_wanted(index, path, info)}
-        self._expected = sum(_expected(index, path, info) for path, info in wanted.items())
-        gathering = Gathering(index, heads_only=True)
-        for news in self._news(index, wanted):
-            if news.damage:
-                self._report.damage[news.part.path] = news.damage
-            gathering.add(news)
-            if keep:
-                self._keep(news)
-        gathering.run_files = self._read_run_files(_changed_run_files(index, listed))
-        if gathering.parts or gathering.run_files:
-            index = index.extended(index.manifest, [gathering.head()])
+        share = _unread(index, listed)
+        self._expected = share.bytes
+        if by:
+            looked = list(by(share.by_run()))
+        else:
+            looked = [look_share(self._source, share, self._read, self._keep if keep else None)]
+        for _, found in looked:
+            self._taken(found)
+        new = Head({}, [])
+        for head, _ in looked:
+            new.parts.update(head.parts)
+            new.tags.extend(head.tags)
+            new.run_files.update(head.run_files)
+        if new.parts or new.run_files:
+            index = index.extended(index.manifest, [new])
         return index, self._report
 
     def _keep(self, news: News) -> None:
@@ -160,78 +172,51 @@ class _Update:
                 series = self._report.series.setdefault(columns.tags[place], [])
                 series.append((columns.step[rows], columns.value[rows]))
 
-    def _added(
-        self, index: Index, wanted: dict[str, ObjectInfo], run_files: dict[str, ObjectInfo]
-    ) -> list[tuple[Segment, Head]]:
-        gathering = Gathering(index)
-        gathering.run_files = self._read_run_files(run_files)
-        added = []
-        for news in self._news(index, wanted):
-            part = news.part
-            if news.damage:
-                self._report.damage[part.path] = news.damage
-            if part.end:  # else there is no record in it yet
-                gathering.add(news)
-            if gathering.rows >= _ROWS:
-                added.append(self._stored(gathering))
-        if gathering.parts or gathering.run_files:
-            added.append(self._stored(gathering))
-        return added
+    def _taken(self, found: ShareRead) -> list[tuple[Segment, Head]]:
+        report = self._report
+        report.read += found.read
+        report.rows += found.rows
+        report.bytes_read += found.bytes_read
+        report.damage |= found.damage
+        report.failures |= found.failures
+        return found.added
 
-    def _read_run_files(self, wanted: dict[str, ObjectInfo]) -> dict[str, RunFile]:
-        def read(path: str) -> RunFile | BucketboardError:
-            modified = _modified(wanted[path])
-            try:
-                return run_file(path, *self._source.get(path), modified)
-            except BucketboardError as error:
-                return error
+    def _scanned(self, shares: Sequence[Share], scan: Scan) -> list[tuple[Segment, Head]]:
+        there = {stored.name: stored for stored in self._objects.list()} if shares else {}
+        known = {number: self._stored(share, there) for number, share in enumerate(shares)}
+        left = [number for number, added in known.items() if not added]
+        for number, found in zip(left, scan([shares[number] for number in left]), strict=True):
+            known[number] = self._taken(found)
+            self._report.bytes_sent += sum(segment.bytes for segment, _ in found.added)
+        return [each for number in range(len(shares)) for each in known[number]]
 
-        found: dict[str, RunFile] = {}
-        with ThreadPoolExecutor(_READERS, "bucketboard-index") as pool:
-            for path, result in zip(wanted, pool.map(read, wanted), strict=True):
-                if isinstance(result, RunFile):
-                    found[path] = result
-                elif result.reason is not Reason.NOT_FOUND:
-                    self._report.failures[path] = result
-        return found
-
-    def _stored(self, gathering: Gathering) -> tuple[Segment, Head]:
-        head = gathering.head()
-        segment = store(self._objects, head, *gathering.tables())
-        self._report.rows += gathering.rows
-        gathering.clear()
-        return segment, head
-
-    def _news(self, index: Index, wanted: dict[str, ObjectInfo]) -> Iterator[News]:
-        """Read side by side, given in order."""
-        waiting: deque[tuple[str, Future[News]]] = deque()
-        paths = iter(wanted.items())
-        with ThreadPoolExecutor(_READERS, "bucketboard-index") as pool:
-            while True:
-                for path, info in itertools.islice(paths, _AHEAD - len(waiting)):
-                    known, tags = _continued(index, path), index.tags.get(path, {})
-                    waiting.append(
-                        (path, pool.submit(read_news, self._source, path, info, known, tags, self._read))
-                    )
-                if not waiting:
-                    return
-                path, future = waiting.popleft()
-                try:
-                    news = future.result()
-                except BucketboardError as error:
-                    if error.reason is not Reason.NOT_FOUND:  # else it was deleted since it was listed
-                        self._report.failures[path] = error
-                    continue
-                self._report.read += 1
-                yield news
+    def _stored(self, share: Share, there: Mapping[str, Stored]) -> list[tuple[Segment, Head]]:
+        """What an interrupted update has stored of a share; nothing if it is not all there."""
+        receipt = there.get(share.receipt)
+        now = datetime.datetime.now(datetime.timezone.utc)
+        if receipt is None or receipt.modified is None or now - receipt.modified > GRACE / 2:
+            return []
+        try:
+            segments = read_manifest(self._objects, share.receipt).segments
+            for piece in (
+                piece for segment in segments for piece in (segment.runs, segment.scalars) if piece
+            ):
+                if piece.name not in there or there[piece.name].size != piece.bytes:
+                    return []
+            return [(segment, head_of(read_head(self._objects, segment.runs))) for segment in segments]
+        except (Unreadable, BucketboardError, ValueError):
+            return []
 
     def _read(self, count: int) -> None:
-        self._report.bytes_read += count
+        self._done += count
         if self._progress:
-            self._progress(self._report.bytes_read, self._expected)
+            self._progress(self._done, self._expected)
 
-    def _swap(self, index: Index, added: list[tuple[Segment, Head]]) -> Index:
-        """Name the new segments in the manifest; what others have named meanwhile stays."""
+    def _swap(self, index: Index, added: list[tuple[Segment, Head]], *, ours: bool) -> Index:
+        """Name the new segments in the manifest; what others have named meanwhile stays.
+
+        What turns out not to be needed is removed if it is ``ours``: no other process may know of it.
+        """
         segments = [segment for segment, _ in added]
         heads = [head for _, head in added]
         for _ in range(_SWAPS):
@@ -241,7 +226,7 @@ class _Update:
                 return index.extended(stored, heads)
             except BucketboardError as error:
                 if error.reason not in (Reason.PRECONDITION, Reason.CONFLICT):
-                    if error.reason is not Reason.OUTCOME_UNKNOWN:
+                    if ours and error.reason is not Reason.OUTCOME_UNKNOWN:
                         self._discard(segments)
                     raise
             index = Index.open(self._objects, index)
@@ -249,7 +234,8 @@ class _Update:
                 return index  # it was stored, and the answer lost
             if index.newer or index.error or not _counts(index, heads):
                 break
-        self._discard(segments)
+        if ours:
+            self._discard(segments)
         self._report.gave_way = True
         self._report.rows = 0
         return index
@@ -290,8 +276,21 @@ def _is_events(path: str) -> bool:
     return is_event_file(path) and is_shown(path)
 
 
-def _modified(listed: ObjectInfo) -> float | None:
-    return listed.last_modified.timestamp() if listed.last_modified else None
+def _unread(index: Index, listed: Mapping[str, ObjectInfo]) -> Share:
+    """What is listed and not, or not as it is now, in the index."""
+    files = {
+        path: listed[path]
+        for path in sorted(listed)
+        if _is_events(path) and _is_wanted(index, path, listed[path])
+    }
+    # An older index may say too little of a file for going on with it.
+    covered = {
+        path: index.files[path]
+        for path in files
+        if (part := index.parts.get(path)) is not None and part.state is not None
+    }
+    tags = {path: index.tags[path] for path in files if path in index.tags}
+    return Share(files, _changed_run_files(index, listed), covered, tags)
 
 
 def _changed_run_files(index: Index, listed: Mapping[str, ObjectInfo]) -> dict[str, ObjectInfo]:
@@ -302,7 +301,7 @@ def _changed_run_files(index: Index, listed: Mapping[str, ObjectInfo]) -> dict[s
         directory, _, name = path.rpartition("/")
         if name == RUN_FILE and directory in runs and is_shown(path):
             known = index.run_files.get(path)
-            if known is None or (known.etag, known.modified) != (info.etag, _modified(info)):
+            if known is None or (known.etag, known.modified) != (info.etag, modified(info)):
                 changed[path] = info
     return changed
 
@@ -314,18 +313,7 @@ def _is_wanted(index: Index, path: str, listed: ObjectInfo) -> bool:
     if known is None or known.state is None or known.etag != listed.etag or known.looked < listed.size:
         return True
     # The ETag of equal bytes may be the same, while the object says that it is finished now.
-    return known.modified is not None and known.modified != _modified(listed)
-
-
-def _continued(index: Index, path: str) -> Covered | None:
-    """What is known of a file, if it can be gone on with: an older index may say too little."""
-    part = index.parts.get(path)
-    return index.files[path] if part is not None and part.state is not None else None
-
-
-def _expected(index: Index, path: str, listed: ObjectInfo) -> int:
-    known = _continued(index, path)
-    return listed.size - (known.end if known and known.end <= listed.size else 0)
+    return known.modified is not None and known.modified != modified(listed)
 
 
 def _counts(index: Index, heads: list[Head]) -> bool:

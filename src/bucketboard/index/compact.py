@@ -149,7 +149,7 @@ def expired(manifest: Manifest, objects: Objects, now: datetime.datetime) -> lis
     kept = manifest.names | {MANIFEST}
     found = []
     for stored in objects.list():
-        if stored.name not in kept and stored.name.endswith(".parquet"):
+        if stored.name not in kept and stored.name.endswith((".parquet", ".json")):
             since = retired.get(stored.name) or (stored.modified.timestamp() if stored.modified else None)
             if since is not None and now.timestamp() - since > GRACE.total_seconds():
                 found.append(stored.name)

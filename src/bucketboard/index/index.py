@@ -160,10 +160,8 @@ class Index:
             BucketboardError: the index can't be read now, or is not there any more: open it anew.
         """
         found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for number, table in self._tables("scalars", tags):
-            arrays = {name: numbers(table.column(name)) for name in ("step", "wall_time", "value", "kind")}
-            for key, rows in self._groups(number, table, tags, paths):
-                found.setdefault(key, []).append({name: array[rows] for name, array in arrays.items()})
+        for key, arrays in self.stretches("scalars", ("step", "wall_time", "value", "kind"), tags, paths):
+            found.setdefault(key, []).append(arrays)
         return {key: ScalarRows(**_concatenated(arrays)) for key, arrays in found.items()}
 
     def values(
@@ -174,15 +172,45 @@ class Index:
         Raises:
             BucketboardError: the index can't be read now, or is not there any more: open it anew.
         """
-        columns = ("step", "wall_time", "value", "kind", "offset", "length", "index", "elements", "rank")
+        columns = (
+            "step",
+            "wall_time",
+            "value",
+            "kind",
+            "offset",
+            "length",
+            "index",
+            "elements",
+            "rank",
+            "event",
+        )
         found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for number, table in self._tables("runs", tags):
-            arrays = {name: numbers(table.column(name)) for name in columns}
-            for key, rows in self._groups(number, table, tags, paths):
-                event = table.column("event").slice(rows.start, rows.stop - rows.start).to_pylist()
-                part = {name: array[rows] for name, array in arrays.items()}
-                found.setdefault(key, []).append({**part, "event": event})
+        for key, arrays in self.stretches("runs", columns, tags, paths):
+            found.setdefault(key, []).append(arrays)
         return {key: ValueRows(**_concatenated(arrays)) for key, arrays in found.items()}
+
+    def stretches(
+        self,
+        which: str,
+        columns: Collection[str],
+        tags: Collection[str] | None = None,
+        paths: Collection[str] | None = None,
+    ) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
+        """File and tag of rows that stand together, with some of their columns; those of a file and tag come
+        in the order of the file. ``which`` is "scalars", or "runs" for other values.
+
+        Raises:
+            BucketboardError: the index can't be read now, or is not there any more: open it anew.
+        """
+        for number, table in self._tables(which, tags):
+            arrays = {name: numbers(table.column(name)) for name in columns if name != "event"}
+            for key, rows in self._groups(number, table, tags, paths):
+                found = {name: array[rows] for name, array in arrays.items()}
+                if "event" in columns:
+                    found["event"] = (
+                        table.column("event").slice(rows.start, rows.stop - rows.start).to_pylist()
+                    )
+                yield key, found
 
     def _head(self, number: int) -> Head | None:
         try:

@@ -107,15 +107,15 @@ def _name(found: Any) -> str:
     return found
 
 
-def read_manifest(objects: Objects) -> Manifest:
-    """The manifest; an empty one if there is none.
+def read_manifest(objects: Objects, name: str = MANIFEST) -> Manifest:
+    """The manifest, or a receipt, which says the same of a part; an empty one if there is none.
 
     Raises:
         Unreadable: it is of a newer version, or it is no manifest.
         BucketboardError: it can't be read now.
     """
     try:
-        body, etag = objects.get(MANIFEST)
+        body, etag = objects.get(name)
     except BucketboardError as error:
         if error.reason is Reason.NOT_FOUND:
             return Manifest()

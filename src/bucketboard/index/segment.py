@@ -11,7 +11,6 @@ import numpy as np
 
 from bucketboard.events.columns import Columns
 from bucketboard.events.metadata import is_scalar, plugin_of
-from bucketboard.index.index import Index
 from bucketboard.index.manifest import Segment
 from bucketboard.index.news import News
 from bucketboard.index.objects import Objects
@@ -42,9 +41,10 @@ class Gathering:
     Whether a series is one of scalars is what its first value in the file says: each file can be read alone.
     """
 
-    def __init__(self, index: Index, *, heads_only: bool = False) -> None:
-        """With ``heads_only`` no values are kept."""
-        self._index = index
+    def __init__(self, known: Mapping[str, Mapping[str, Tag]], *, heads_only: bool = False) -> None:
+        """``known`` are the tags of files that are gone on with, by path and name. With ``heads_only`` no
+        values are kept."""
+        self._known = known
         self._heads_only = heads_only
         self.clear()
 
@@ -87,7 +87,7 @@ class Gathering:
         path = news.part.path
         self.parts[path] = news.part
         run, file = split(path)
-        before = self._index.tags.get(path, {}) if news.part.begin else {}
+        before = self._known.get(path, {}) if news.part.begin else {}
         known = {name: is_scalar(tag.kind, tag.first) for name, tag in before.items()}
         tags: dict[str, Tag] = {}
         for columns in news.columns:

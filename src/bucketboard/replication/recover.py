@@ -15,7 +15,7 @@ from typing import Any
 from bucketboard.errors import BucketboardError, CorruptDataError
 from bucketboard.replication.log import EventLog, LogFile, State
 from bucketboard.replication.options import Options
-from bucketboard.replication.spool import Header, SpoolStorage, default_directories, entries
+from bucketboard.replication.spool import Header, SpoolStorage, default_directories, entries, superseded
 from bucketboard.replication.uploader import Sidecar, Target, Uploader
 from bucketboard.store.bucket import Bucket
 from bucketboard.store.settings import Settings, from_environ
@@ -112,7 +112,11 @@ class _DeadWriter:
         files: list[tuple[SpoolStorage, LogFile]] = []
         sidecars: list[SpoolStorage] = []
         results: list[Recovered] = []
+        twice = superseded(self._storages)
         for storage in self._storages:
+            if storage.header.log_id in twice:
+                storage.close() if dry_run else storage.remove()
+                continue
             if storage.header.kind == "file":
                 sidecars.append(storage)
                 continue
@@ -165,14 +169,22 @@ class _DeadWriter:
             uploader.add(Sidecar(storage.header.name, storage))
         uploader.begin_close()
         uploader.start()
-        uploader.close(wait)
+        complete = uploader.close(wait)
         error = uploader.error
         uploader.let_go()
-        return str(error) if error else ""
+        if complete:
+            return ""
+        return str(error) if error else f"{target}: not stored within {wait:g} s; what is left is kept"
 
     def _new_file(self, sequence: int) -> LogFile:
         log_id = uuid.uuid4().hex
         header = dataclasses.replace(
-            self._header, log_id=log_id, kind="events", name="", sequence=self._sequence + sequence, sent=0
+            self._header,
+            log_id=log_id,
+            kind="events",
+            name="",
+            sequence=self._sequence + sequence,
+            sent=0,
+            instead_of=(),
         )
         return LogFile.new(log_id, SpoolStorage.create(self._directory, header))

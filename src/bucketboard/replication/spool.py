@@ -15,7 +15,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ __all__ = [
     "on_network",
     "prepare_directory",
     "remove_finished",
+    "superseded",
 ]
 
 FORMAT = 1
@@ -51,6 +52,7 @@ _TYPES: dict[str, Any] = {
     "float": (int, float),
     "Mapping[str, Any]": Mapping,
     "Mapping[str, str]": Mapping,
+    "tuple[str, ...]": tuple,
 }
 """Of the fields of a header."""
 
@@ -65,6 +67,8 @@ class Header:
 
     ``kind`` is "events" for an event file and "file" for any other; ``name`` is its name below the run
     ``prefix``, "" until an event file's name is settled; ``sent`` the bytes S3 had acknowledged.
+    ``instead_of``: the log ids of files whose records stand here and in others like it. While there is the
+    first of those, they still count; once it is gone, none of them does.
     """
 
     log_id: str
@@ -81,6 +85,7 @@ class Header:
     gathered: Mapping[str, str] = field(default_factory=dict)
     created: float = field(default_factory=time.time)
     sent: int = 0
+    instead_of: tuple[str, ...] = ()
     format: int = FORMAT
 
     @property
@@ -101,6 +106,7 @@ class Header:
                 raise CorruptDataError(
                     f"{path} has spool format {values['format']}", hint="recover it with a newer bucketboard"
                 )
+            values["instead_of"] = tuple(values.get("instead_of", ()))  # JSON knows lists alone
             header = cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
             header._check()
             if header.log_id != path.stem:  # a copy, say: only one of them can be this log
@@ -112,11 +118,13 @@ class Header:
     def _check(self) -> None:
         for entry in fields(self):
             value = getattr(self, entry.name)
-            text = entry.type == "Mapping[str, str]"
-            if not isinstance(value, _TYPES[str(entry.type)]) or (
-                text and not all(isinstance(each, str) for each in value.values())
-            ):
+            if not isinstance(value, _TYPES[str(entry.type)]):
                 raise TypeError(f"{entry.name} is {value!r:.100}")
+        texts = (*self.metadata.values(), *self.gathered.values(), *self.instead_of)
+        if not all(isinstance(each, str) for each in texts):
+            raise TypeError("something in it is not text")
+        if any("/" in each for each in self.instead_of):
+            raise ValueError(f"instead_of is {self.instead_of!r:.100}")
 
 
 class SpoolStorage(FileStorage):
@@ -198,6 +206,18 @@ class SpoolStorage(FileStorage):
         temporary = self._header_path.with_suffix(_UNFINISHED)
         temporary.write_text(json.dumps(asdict(self.header)), encoding="utf-8")
         temporary.replace(self._header_path)
+
+
+def superseded(storages: Iterable[SpoolStorage]) -> set[str]:
+    """The log ids of those whose records stand in others of them, because a division was interrupted."""
+    found: set[str] = set()
+    for storage in storages:
+        divided = storage.header.instead_of
+        if divided and storage.path.with_name(f"{divided[0]}{DATA_SUFFIX}").exists():
+            found.add(storage.header.log_id)
+        else:
+            found.update(divided)
+    return found
 
 
 def _remove_header(path: Path) -> None:

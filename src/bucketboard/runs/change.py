@@ -27,13 +27,17 @@ from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.copy import copy
 from bucketboard.store.url import S3Url
 
-__all__ = ["Outcome", "abandon", "carry_out"]
+__all__ = ["Copying", "Outcome", "abandon", "carry_out", "copy_all", "copy_for"]
 
 _AT_ONCE = 16
 _BATCH = 1000
 _CHANGED = {Reason.PRECONDITION, Reason.NOT_FOUND, Reason.CONFLICT}
 _WRITTEN = "it was written to meanwhile"
 _ARCHIVED = "it is archived and can't be copied: thaw it first, or remove it for good"
+
+
+Copying = Callable[[Bucket, Journal, list[Move], dict[str, str], Callable[[int, int], None] | None], None]
+"""Like `copy_all`, perhaps by others."""
 
 
 @dataclass
@@ -54,14 +58,15 @@ def carry_out(
     journal: Journal,
     *,
     fresh: bool = False,
+    copying: Copying | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Outcome:
     """Bring a change whose journal is written to its end, from wherever it is.
 
     ``fresh`` says that nothing was copied yet, which saves a listing; a change that makes objects is undone
-    without it. If it fails the journal stays, readers
-    see all runs as before or as after, and the same call goes on. What is denied undoes what was copied;
-    so does an interruption (KeyboardInterrupt) before the turning point.
+    without it. ``copying`` is who copies, if not this process. If it fails the journal stays, readers see all
+    runs as before or as after, and the same call goes on. What is denied undoes what was copied; so does an
+    interruption (KeyboardInterrupt) before the turning point.
 
     Raises:
         InvalidError: it is not permitted.
@@ -77,7 +82,7 @@ def carry_out(
                 try:
                     if not fresh:
                         journal.point(bucket)  # whoever began it may not have come so far
-                    journal = _turn(bucket, journal, left, fresh, on_progress)
+                    journal = _turn(bucket, journal, left, fresh, copying or copy_all, on_progress)
                 except (InvalidError, KeyboardInterrupt):
                     with contextlib.suppress(BucketboardError):
                         abandon(bucket, journal)
@@ -110,14 +115,19 @@ def _ended_elsewhere(bucket: Bucket, journal: Journal, left: dict[str, str]) -> 
     for pointer in journal.pointers:
         bucket.delete(pointer)
     sources = _listed(bucket, (move.source for move in journal.moves))
+    _remove_copies(bucket, journal.moves, sources)
+    return Outcome(tuple(move for move in journal.moves if move.source not in sources), left)
+
+
+def _remove_copies(bucket: Bucket, moves: Iterable[Move], sources: dict[str, ObjectInfo]) -> None:
+    """Remove what was copied for nothing: the sources are there, and stay."""
     # In the trash a copy is this change's alone; elsewhere another change may have made it, and gone on.
     again = [
         move.target
-        for move in journal.moves
+        for move in moves
         if is_hidden(move.target) and move.source in sources and _same(sources[move.source].etag, move.etag)
     ]
     _raise_refused(bucket, dict(bucket.delete_many(again)))
-    return Outcome(tuple(move for move in journal.moves if move.source not in sources), left)
 
 
 class _Overtaken(Exception):
@@ -142,11 +152,13 @@ def _turn(
     journal: Journal,
     left: dict[str, str],
     fresh: bool,
+    copying: Copying,
     on_progress: Callable[[int, int], None] | None,
 ) -> Journal:
     present = {} if fresh else _listed(bucket, (move.target for move in journal.moves))
     missing = [move for move in journal.moves if move.target and not _is_copy(present.get(move.target), move)]
-    _copy(bucket, missing, left, on_progress)
+    if missing:
+        copying(bucket, journal, missing, left, on_progress)
     sources = _listed(bucket, (move.source for move in journal.moves))
     targets = _listed(bucket, (move.target for move in journal.moves))
     for move in journal.moves:
@@ -164,13 +176,45 @@ def _turn(
     return _rewrite(bucket, journal, moves=kept, dropped=(*journal.dropped, *gone), turned=True)
 
 
+def copy_all(
+    bucket: Bucket,
+    journal: Journal,
+    moves: list[Move],
+    left: dict[str, str],
+    on_progress: Callable[[int, int], None] | None,
+) -> None:
+    """Copy what the change moves; ``left`` gets why a run can't be.
+
+    Event files come last, so that even who knows nothing of journals sees no run without the rest.
+
+    Raises:
+        InvalidError: it is not permitted.
+        UnavailableError: the bucket does not do it now.
+    """
+    _copy(bucket, moves, left, on_progress)
+
+
+def copy_for(bucket: Bucket, key: str, moves: list[Move]) -> dict[str, str]:
+    """Copy some of what a change moves that another process carries out, whose journal is at ``key``.
+
+    That one may have undone the change meanwhile, or ended it without these: then the copies go again. Gives
+    the reasons for what is left; raises as `copy_all`.
+    """
+    left: dict[str, str] = {}
+    _copy(bucket, moves, left, None)
+    now = Journal.read(bucket, key)
+    wanted = {move.target for move in now.moves} if now else set()
+    if stray := [move for move in moves if move.target not in wanted]:
+        _remove_copies(bucket, stray, _listed(bucket, (move.source for move in stray)))
+    return left
+
+
 def _copy(
     bucket: Bucket,
     moves: list[Move],
     left: dict[str, str],
     on_progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Copy all; event files last, so that even who knows nothing of journals sees no run without the rest."""
     total, done = sum(move.size for move in moves), 0
 
     def one(move: Move) -> tuple[Move, BucketboardError | None]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from bucketboard.errors import InvalidError
 from bucketboard.source import BucketSource, DirectorySource, Source
+from bucketboard.store.bucket import Bucket
 from bucketboard.store.fast import fast_bucket
 from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url, is_s3_url
@@ -18,6 +19,7 @@ from bucketboard.store.url import S3Url, is_s3_url
 __all__ = ["Location"]
 
 _READ_ATTEMPTS = 3
+_CHANGE_ATTEMPTS = 5
 _MOST_SOURCES = 8
 
 
@@ -54,6 +56,10 @@ class Location:
         """The files there. In one process all who ask for the same location share it, and its connections."""
         return _source(_Hashed(repr(self), self))
 
+    def bucket(self) -> Bucket:
+        """The bucket there, for changes. In one process all who ask for it share it, and its connections."""
+        return _bucket(_Hashed(repr(self), self))
+
 
 class _Hashed:
     """A location as a key: its settings hold a mapping."""
@@ -76,3 +82,9 @@ def _source(key: _Hashed) -> Source:
         return DirectorySource(Path(location.target))
     url = S3Url.parse(location.target)
     return BucketSource(url, fast_bucket(url.bucket, location.settings, _READ_ATTEMPTS))
+
+
+@lru_cache(_MOST_SOURCES)
+def _bucket(key: _Hashed) -> Bucket:
+    url = S3Url.parse(key.location.target)
+    return Bucket(url.bucket, key.location.settings, attempts=_CHANGE_ATTEMPTS)

@@ -6,7 +6,7 @@ import difflib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bucketboard.errors import InvalidError
 from bucketboard.runs.listing import group
@@ -18,7 +18,10 @@ from bucketboard.store.fast import fast_bucket
 from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url
 
-__all__ = ["STALLED_AFTER", "ls", "unknown_names"]
+if TYPE_CHECKING:
+    from bucketboard.index import Look
+
+__all__ = ["STALLED_AFTER", "ls", "summaries", "unknown_names"]
 
 STALLED_AFTER = 600.0
 """Seconds without a write after which a run that is not finished is stalled; writers write every 120."""
@@ -57,19 +60,24 @@ def ls(
         raise InvalidError(f"limit={limit} must not be negative")
     if not stalled_after > 0:
         raise InvalidError(f"stalled_after={stalled_after:g} must be above 0 seconds")
-    runs = _all(S3Url.parse(url), Settings.resolve(**settings), stalled_after, on_progress)
+    runs, _ = summaries(S3Url.parse(url), Settings.resolve(**settings), stalled_after, on_progress)
     found = [run for run in runs if condition is None or condition(run)]
     for name in reversed([sort] if isinstance(sort, str) else sort):
         found = _sorted(found, name)
     return found[:limit]
 
 
-def _all(
+def summaries(
     url: S3Url,
     settings: Settings,
-    stalled_after: float,
-    on_progress: Callable[[int, int], None] | None,
-) -> list[RunSummary]:
+    stalled_after: float = STALLED_AFTER,
+    on_progress: Callable[[int, int], None] | None = None,
+    by: Look | None = None,
+) -> tuple[list[RunSummary], dict[str, str]]:
+    """All runs below ``url``, and by run why something of it could not be read now.
+
+    ``by`` has what no index covers read by others.
+    """
     from bucketboard.index import BucketObjects, Index, look
 
     source = BucketSource(url, fast_bucket(url.bucket, settings, attempts=_ATTEMPTS))
@@ -77,14 +85,15 @@ def _all(
         opening = beside.submit(Index.open, BucketObjects(source.bucket, url.prefix))
         listed = source.files()
         index = opening.result()
-    index, report = look(source, index, listed, on_progress)
+    index, report = look(source, index, listed, on_progress, by=by)
     trouble = {path: places[0].message for path, places in report.damage.items()}
     trouble |= {path: error.message for path, error in report.failures.items()}
     now = time.time()
-    return with_hparams_from_below(
+    runs = with_hparams_from_below(
         summary(index, str(url), run, paths, listed, now=now, stalled_after=stalled_after, trouble=trouble)
         for run, paths in _paths(listed, url).items()
     )
+    return runs, {path.rpartition("/")[0] or ".": error.message for path, error in report.failures.items()}
 
 
 def _paths(listed: Mapping[str, ObjectInfo], url: S3Url) -> dict[str, list[str]]:

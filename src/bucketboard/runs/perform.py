@@ -8,7 +8,7 @@ from typing import Any
 
 from bucketboard.errors import BucketboardError, InvalidError, Reason, UnavailableError
 from bucketboard.journal import Journal, Move, journal_key, new_id
-from bucketboard.runs.change import abandon, carry_out
+from bucketboard.runs.change import Copying, abandon, carry_out
 from bucketboard.runs.report import ChangeReport
 from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.settings import Settings
@@ -44,6 +44,8 @@ class Plan:
     pointed_from: Sequence[S3Url] = ()
     """Other places whose readers must know of the change."""
     interrupted: Sequence[Journal] = field(default=())
+    copying: Copying | None = None
+    """Who copies, if not this process."""
 
 
 def reached(url: S3Url, settings: dict[str, Any]) -> Bucket:
@@ -120,7 +122,7 @@ def perform(
         raise
     _withdraw_beside(bucket, journal, begun())
     try:
-        outcome = carry_out(bucket, journal, fresh=True, on_progress=ask.on_progress)
+        outcome = carry_out(bucket, journal, fresh=True, copying=plan.copying, on_progress=ask.on_progress)
     except UnavailableError as error:
         hint = "nothing is lost and readers see every run once; the same command goes on"
         raise UnavailableError(error.message, hint=hint, reason=error.reason) from error

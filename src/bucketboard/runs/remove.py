@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bucketboard.errors import InvalidError
 from bucketboard.journal import Journal
+from bucketboard.runs.change import Copying
 from bucketboard.runs.choice import Choice, choose, parent, refuse_live
 from bucketboard.runs.perform import Ask, Plan, perform, reached
-from bucketboard.runs.report import ChangeReport
+from bucketboard.runs.report import ChangeReport, Left
 from bucketboard.runs.trash import Trash
 from bucketboard.store.bucket import Bucket
 from bucketboard.store.url import S3Url
 
-__all__ = ["prune", "rm"]
+__all__ = ["prune_runs", "rm"]
 
 
 def rm(
@@ -44,41 +44,26 @@ def rm(
     return _remove(bucket, "rm", parent(place), lambda: choose(bucket, place), now, force, ask)
 
 
-def prune(
+def prune_runs(
     url: str,
     *,
-    keep_last: int | None = None,
-    older_than: float | None = None,
-    where: str | None = None,
-    now: bool = False,
-    force: bool = False,
-    dry_run: bool = False,
-    confirm: Callable[[ChangeReport], bool] | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
-    **settings: Any,
+    keep_last: int | None,
+    older_than: float | None,
+    holds: Callable[[], Mapping[str, str]] | None,
+    copying: Copying | None,
+    now: bool,
+    force: bool,
+    ask: Ask,
+    settings: dict[str, Any],
 ) -> ChangeReport:
-    """Remove those runs below ``url`` that fit all of what is given; the rest is as for :func:`rm`.
+    """Remove those runs below ``url`` that fit all of what is given.
 
-    Args:
-        url: ``s3://bucket/prefix``.
-        keep_last: all but the so many that were written to last.
-        older_than: seconds since anything was written to the run.
-        where: only those that a condition holds for, as :func:`bucketboard.ls` takes it.
-        now: delete for good.
-        force: also runs that are being written.
-        dry_run: change nothing.
-        confirm: asked with the report of what would be done.
-        on_progress: called with bytes copied and to copy.
-        settings: those of the bucket.
+    ``holds`` gives the names of those that a condition holds for, each with why it can't be read now: then it
+    is left. ``copying`` is who copies, if not this process. The rest is as for :func:`bucketboard.prune`.
     """
-    if keep_last is None and older_than is None and where is None:
-        raise InvalidError("prune needs to be told which runs", hint="give keep_last, older_than or where")
-    if keep_last is not None and keep_last < 0:
-        raise InvalidError(f"keep_last={keep_last} must not be negative")
-    if older_than is not None and not older_than >= 0:
-        raise InvalidError(f"older_than={older_than:g} must not be negative")
     place = S3Url.parse(url)
     bucket = reached(place, settings)
+    unread: dict[str, str] = {}
 
     def chosen() -> Choice:
         choice = choose(bucket, place)
@@ -96,13 +81,15 @@ def prune(
                 for run in by_time
                 if any(info.last_modified and info.last_modified.timestamp() > before for info in run.objects)
             }
-        if where is not None and wanted:
-            from bucketboard.runs.ls import ls
-
-            wanted &= {run.run for run in ls(url, where=where, **settings)}
+        if holds is not None and wanted:
+            found = holds()
+            unread.update({name: found[name] for name in wanted & found.keys() if found[name]})
+            wanted &= {name for name, wrong in found.items() if not wrong}
         return choice.only(wanted)
 
-    return _remove(bucket, "prune", place, chosen, now, force, Ask(dry_run, confirm, on_progress))
+    report = _remove(bucket, "prune", place, chosen, now, force, ask, copying)
+    report.left += [Left(name, f"it can't be read: {wrong}") for name, wrong in unread.items()]
+    return report
 
 
 def _remove(
@@ -113,6 +100,7 @@ def _remove(
     now: bool,
     force: bool,
     ask: Ask,
+    copying: Copying | None = None,
 ) -> ChangeReport:
     latest = choose_again()
 
@@ -127,6 +115,7 @@ def _remove(
             shown_target="" if now else f"s3://{place.bucket}/{trash.prefix}",
             pointed_from=[choice.url],
             interrupted=choice.interrupted,
+            copying=copying,
         )
 
     def again() -> Plan:

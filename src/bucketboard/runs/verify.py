@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from bucketboard.errors import BucketboardError, Reason
-from bucketboard.events.columns import Columns
-from bucketboard.events.metadata import is_scalar
 from bucketboard.events.record import crc32c
 from bucketboard.events.scanner import FileScanner
 from bucketboard.replication.metadata import ObjectMetadata
+from bucketboard.runs.fingerprint import FilePrints, IndexedFile, indexed_files
 from bucketboard.runs.listing import RunObjects, list_runs
 from bucketboard.store.bucket import Bucket, ObjectInfo
-from bucketboard.store.fast import fast_bucket
+from bucketboard.store.fast import FastBucket, fast_bucket
 from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url
 
-if TYPE_CHECKING:
-    from bucketboard.index import Covered, Index, ScalarRows
-
-__all__ = ["Finding", "Indexed", "RunVerified", "Verified", "verify", "verify_run"]
+__all__ = ["Finding", "RunVerified", "Verified", "open_indexed", "verify", "verify_run"]
 
 _AT_ONCE = 8
 """Runs at a time; each is read as a stream."""
-_BATCH = 500
-"""Runs for which the index is read through once."""
 _SKEW = 1.0
 """Seconds by which a file may begin before the one that its name puts it behind: names tell whole seconds."""
 
@@ -84,15 +76,6 @@ class Verified:
         return not self.findings
 
 
-@dataclass(frozen=True, slots=True)
-class Indexed:
-    """What an index says of the files of a run, by key."""
-
-    files: Mapping[str, Covered]
-    scalars: Mapping[tuple[str, str], ScalarRows]
-    """By key and tag."""
-
-
 def verify(url: str, *, on_progress: Callable[[int, int], None] | None = None, **settings: Any) -> Verified:
     """Read every event file below ``url`` and compare it with its checksums, its metadata and the index.
 
@@ -108,7 +91,7 @@ def verify(url: str, *, on_progress: Callable[[int, int], None] | None = None, *
     place = S3Url.parse(url)
     bucket = fast_bucket(place.bucket, Settings.resolve(**settings), attempts=3)
     runs = list_runs(bucket, place)
-    index, trouble = _open_index(bucket, place)
+    indexed, trouble = open_indexed(bucket, place)
     total = sum(info.size for run in runs.values() for info in run.event_files)
     read = 0
     lock = threading.Lock()
@@ -120,34 +103,25 @@ def verify(url: str, *, on_progress: Callable[[int, int], None] | None = None, *
             if on_progress:
                 on_progress(read, total)
 
-    verified: list[RunVerified] = []
     with ThreadPoolExecutor(_AT_ONCE, "bucketboard-verify") as pool:
-        names = list(runs)
-        for start in range(0, len(names), _BATCH):
-            batch = [runs[name] for name in names[start : start + _BATCH]]
-            indexed = None
-            if index:
-                try:
-                    indexed = _of_runs(index, place, batch)
-                except BucketboardError as error:
-                    trouble = error.message
-            verified += pool.map(
-                lambda run, indexed=indexed: verify_run(bucket, run, indexed, progress), batch
-            )
-    return Verified(tuple(verified), trouble)
+        verified = pool.map(lambda run: verify_run(bucket, run, indexed, progress), runs.values())
+        return Verified(tuple(verified), trouble)
 
 
 def verify_run(
     bucket: Bucket,
     run: RunObjects,
-    indexed: Indexed | None = None,
+    indexed: Mapping[str, IndexedFile] | None = None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> RunVerified:
-    """Read the event files of one run. Errors of reading are findings too."""
+    """Read the event files of one run; ``indexed`` is what an index has of files, by key.
+
+    Errors of reading are findings too.
+    """
     findings: list[Finding] = []
     events, start = 0, math.nan
     for info in run.event_files:
-        file = _File(bucket, info, indexed, findings)
+        file = _File(bucket, info, indexed.get(info.key) if indexed else None, findings)
         try:
             events += file.read(progress)
             if file.start < start - _SKEW:
@@ -167,15 +141,14 @@ class _File:
     """The reading of one event file, as a stream."""
 
     def __init__(
-        self, bucket: Bucket, info: ObjectInfo, indexed: Indexed | None, findings: list[Finding]
+        self, bucket: Bucket, info: ObjectInfo, indexed: IndexedFile | None, findings: list[Finding]
     ) -> None:
         self._bucket = bucket
         self._key = info.key
-        self._covered = indexed.files.get(info.key) if indexed else None
         self._indexed = indexed
+        self._prints = FilePrints(indexed.covered.end) if indexed else None
         self._findings = findings
         self._scanner = FileScanner()
-        self._columns: list[Columns] = []
         self._tail = b""
         """The last bytes before where the index ends."""
         self.start = math.nan
@@ -208,27 +181,29 @@ class _File:
             self._find("metadata", None, f"{size:,} bytes are stored where {metadata.length:,} were written")
         elif metadata and metadata.crc32c != crc:
             self._find("metadata", None, f"CRC32C is {crc:08x} where {metadata.crc32c:08x} was written")
-        if self._covered and self._covered.log_id == (metadata.log_id if metadata else None):
-            self._compare(self._covered, size)
+        if self._indexed and self._indexed.covered.log_id == (metadata.log_id if metadata else None):
+            self._compare(self._indexed, size)
         return events
 
     def _take(self, waiting: bytearray) -> int:
         before = self._scanner.offset
         columns = self._scanner.feed(bytes(waiting))
         del waiting[: self._scanner.offset - before]
-        if self._covered:
-            self._columns.append(columns)
+        if self._prints:
+            self._prints.add(columns)
         self.start = min(
             (time for time in (self.start, columns.start) if not math.isnan(time)), default=math.nan
         )
         return columns.events
 
     def _keep_tail(self, data: bytes, start: int) -> None:
-        if self._covered and start < self._covered.end:
-            kept = data[: self._covered.end - start]
-            self._tail = (self._tail + kept[-len(self._covered.tail) :])[-len(self._covered.tail) :]
+        covered = self._indexed.covered if self._indexed else None
+        if covered and start < covered.end:
+            kept = data[: covered.end - start]
+            self._tail = (self._tail + kept[-len(covered.tail) :])[-len(covered.tail) :]
 
-    def _compare(self, covered: Covered, size: int) -> None:
+    def _compare(self, indexed: IndexedFile, size: int) -> None:
+        covered = indexed.covered
         if covered.end > size:
             if covered.log_id is not None:
                 self._find("index", None, f"it has {covered.end:,} bytes of a file with {size:,}")
@@ -238,59 +213,29 @@ class _File:
             if covered.log_id is not None:
                 self._find("index", covered.end, "the bytes where it ends are not those of the file")
             return
-        indexed = self._indexed
-        for tag, rows in _scalars(self._columns, covered.end).items():
-            known = indexed.scalars.get((self._key, tag)) if indexed else None
-            if known is None or not _equal(known, rows):
-                self._find("index", None, f"it has other values of {tag!r}")
+        assert self._prints is not None
+        for known, read in ((indexed.scalars, self._prints.scalars), (indexed.values, self._prints.values)):
+            there = read.digests()
+            for tag in sorted(known.keys() | there.keys()):
+                if known.get(tag) != there.get(tag):
+                    self._find("index", None, f"it has other values of {tag!r}")
 
     def _find(self, kind: str, offset: int | None, message: str) -> None:
         self._findings.append(Finding(self._key, kind, offset, message))
 
 
-def _scalars(parts: Sequence[Columns], end: int) -> dict[str, dict[str, Any]]:
-    """By tag, the scalars of a file before ``end``; ``parts`` are of one scanner."""
-    kinds: dict[str, bool] = {}
-    found: dict[str, list[dict[str, Any]]] = {}
-    for part in parts:
-        for number in np.unique(part.tag[part.tag >= 0]).tolist():
-            tag = part.tags[number]
-            rows = (part.tag == number) & (part.offset < end)
-            if number in part.first:
-                kind = int(part.kind[np.argmax(part.tag == number)])
-                kinds[tag] = is_scalar(kind, part.first[number])
-            if kinds[tag]:
-                rows &= part.is_scalar
-                found.setdefault(tag, []).append({name: getattr(part, name)[rows] for name in _COMPARED})
-    joined = {
-        tag: {name: np.concatenate([piece[name] for piece in pieces]) for name in _COMPARED}
-        for tag, pieces in found.items()
-    }
-    return {tag: rows for tag, rows in joined.items() if len(rows["step"])}
+def open_indexed(bucket: Bucket | FastBucket, place: S3Url) -> tuple[dict[str, IndexedFile], str]:
+    """By key, what the index below ``place`` has of files, and what kept it from being read; it is read once.
 
-
-_COMPARED = ("step", "wall_time", "value")
-
-
-def _equal(known: ScalarRows, rows: Mapping[str, Any]) -> bool:
-    return all(
-        np.array_equal(getattr(known, name), rows[name], equal_nan=name != "step") for name in _COMPARED
-    )
-
-
-def _open_index(bucket: Bucket, place: S3Url) -> tuple[Index | None, str]:
+    Nothing where there is no index.
+    """
     try:
         from bucketboard.index import BucketObjects, Index
+
+        index = Index.open(BucketObjects(bucket, place.prefix))
+        if not index.files:
+            return {}, index.trouble
+        found = indexed_files(index)
     except BucketboardError as error:
-        return None, error.message
-    index = Index.open(BucketObjects(bucket, place.prefix))
-    return (index if index.files else None), index.trouble
-
-
-def _of_runs(index: Index, place: S3Url, runs: Sequence[RunObjects]) -> Indexed:
-    start = len(place.prefix)
-    keys = {info.key[start:]: info.key for run in runs for info in run.event_files}
-    return Indexed(
-        {keys[path]: covered for path, covered in index.files.items() if path in keys},
-        {(keys[path], tag): rows for (path, tag), rows in index.scalars(paths=keys).items()},
-    )
+        return {}, error.message
+    return {f"{place.prefix}{path}": file for path, file in found.items()}, index.trouble
