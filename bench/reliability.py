@@ -42,10 +42,15 @@ from reliable.trainers import kill_trainers  # noqa: E402
 def kills(server: Server, seed: int, number: int, seconds: float) -> Table:
     """Of five kills three are of trainers, one of `run` or its command, one of `sync`; all side by side."""
     table, deadline = Table(), time.monotonic() + seconds
-    fifth = number // 5
-    shares = {kill_trainers: number - 2 * fifth, kill_runs: fifth, kill_syncs: fifth}
-    with ThreadPoolExecutor() as lanes:
-        parts = [lanes.submit(kill, server, seed, share, deadline) for kill, share in shares.items()]
+    fifth, trainers = number // 5, number - 2 * (number // 5)
+    lanes = [
+        (kill_trainers, f"{seed} a", trainers - trainers // 2),
+        (kill_trainers, f"{seed} b", trainers // 2),
+        (kill_runs, f"{seed}", fifth),
+        (kill_syncs, f"{seed}", fifth),
+    ]
+    with ThreadPoolExecutor() as threads:
+        parts = [threads.submit(kill, server, own, share, deadline) for kill, own, share in lanes]
     for part in parts:
         table.take(part.result())
     return table

@@ -101,10 +101,10 @@ class Growing:
                 (self._root / "run0/model.ckpt").write_bytes(self._chance.randbytes(100_000))
 
 
-def kill_syncs(server: Server, seed: int, number: int, deadline: float) -> Table:
+def kill_syncs(server: Server, seed: str, number: int, deadline: float) -> Table:
     """While the directory grows; now and then the next one is left to finish."""
     table, chance = Table(), random.Random(f"sync {seed}")
-    with place(server, seed=seed) as there, tempfile.TemporaryDirectory() as directory:
+    with place(server, seed=chance.randrange(1 << 30)) as there, tempfile.TemporaryDirectory() as directory:
         injected = [there.proxy.inject(fault) for fault in FAULTS]
         moments, done, tree = Moments(there, chance), 0, 0
         environ = {**there.environ(), "XDG_CACHE_HOME": f"{directory}/cache"}
@@ -189,10 +189,10 @@ class Supervised:
         return max(self._first, int(whole_lines[-1])) if len(whole_lines) > 1 else self._first
 
 
-def kill_runs(server: Server, seed: int, number: int, deadline: float) -> Table:
+def kill_runs(server: Server, seed: str, number: int, deadline: float) -> Table:
     """The supervisor (its command goes on, and dies later), the command (it is drained), or both at once."""
     table, chance = Table(), random.Random(f"run {seed}")
-    with place(server, seed=seed) as there, tempfile.TemporaryDirectory() as directory:
+    with place(server, seed=chance.randrange(1 << 30)) as there, tempfile.TemporaryDirectory() as directory:
         injected = [there.proxy.inject(fault) for fault in FAULTS]
         root, state = Path(directory) / "runs", Path(directory) / "state"
         moments, done, run = Moments(there, chance), 0, 0

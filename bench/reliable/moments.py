@@ -36,8 +36,8 @@ class Moments:
         if self._chance.random() > IN_A_REQUEST:
             return None
         operation = self._chance.choice((*_WHOLE, *_PARTS) if large else _WHOLE)
-        fault = Fault(FaultKind.HOLD, operation=operation, nth=self._chance.choice([1, 1, 2, 3]))
-        return self._there.proxy.inject(fault)
+        nth = self._chance.choice([1, 1, 2, 3]) if operation == "PutObject" else 1
+        return self._there.proxy.inject(Fault(FaultKind.HOLD, operation=operation, nth=nth))
 
     def wait(self, held: Injection | None, seconds: float) -> None:
         """Until the moment has come: the request, or up to ``seconds`` by chance."""

@@ -153,10 +153,10 @@ FAULTS = (
 )
 
 
-def kill_trainers(server: Server, seed: int, number: int, deadline: float) -> Table:
+def kill_trainers(server: Server, seed: str, number: int, deadline: float) -> Table:
     """Through a network that fails, until ``number`` are dead or time is over."""
     table, chance = Table(), random.Random(f"trainers {seed}")
-    with place(server, seed=seed) as there, tempfile.TemporaryDirectory() as directory:
+    with place(server, seed=chance.randrange(1 << 30)) as there, tempfile.TemporaryDirectory() as directory:
         injected = [there.proxy.inject(fault) for fault in FAULTS]
         spool, moments = Path(directory) / "spool", Moments(there, chance)
         nursery, done, run = Nursery(there.environ(), table), 0, 0
