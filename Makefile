@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 
 .PHONY: demo test test-slow conformance opaque reliability frameworks extras browser check fuzz clean \
-	bench bench-sync bench-pull bench-view bench-ls bench-scan bench-export bench-bulk
+	bench bench-quick bench-add-scalar bench-sync bench-pull bench-view bench-ls bench-scan bench-export bench-bulk
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/bucketboard demo $(ARGS)
@@ -20,12 +20,13 @@ test-slow: $(VENV)/test.stamp
 conformance: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n $(JOBS) -m conformance tests/conformance $(ARGS)
 
-# Writing, replicating and reading behind a gateway that signs anew, with ETags that tell nothing of the bytes.
+# Writing and replicating behind a gateway that signs anew, with ETags that tell nothing of the bytes. With the long tests:
+# make opaque ARGS="-m 'not frameworks and not browser'"
 opaque: $(VENV)/test.stamp
-	OPAQUE_ETAGS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not frameworks and not browser" \
+	OPAQUE_ETAGS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not slow and not frameworks and not browser" \
 		tests/promises tests/logdir/test_sync.py tests/logdir/test_sync_killed.py tests/crashes $(ARGS)
 
-# A model, kills, faults and load: a table of what was done and what was lost, in docs/RELIABILITY.md.
+# Kills, faults, load, bad inputs and a model: a table of what was done and what was lost, in docs/RELIABILITY.md.
 reliability: $(VENV)/test.stamp
 	$(BIN)/python bench/reliability.py $(ARGS)
 
@@ -53,7 +54,15 @@ check: $(VENV)/test.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/test.stamp
+# Every comparison, in an hour, on an idle machine; writes docs/BENCHMARKS.md. ARGS="--only bytes stolen": some.
+bench: $(VENV)/test.stamp $(VENV)/s3fs/stamp
+	$(BIN)/python bench/suite.py $(ARGS)
+
+# Counts and ratios at small sizes, against generous guards.
+bench-quick: $(VENV)/test.stamp $(VENV)/s3fs/stamp
+	$(BIN)/python bench/suite.py --quick $(ARGS)
+
+bench-add-scalar: $(VENV)/test.stamp
 	$(BIN)/python bench/add_scalar.py $(ARGS)
 
 bench-sync: $(VENV)/test.stamp
@@ -102,6 +111,12 @@ $(VENV)/test.stamp: pyproject.toml $(NATIVE) | $(BIN)/python
 	@echo "installing into $(VENV) (once) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(VENV)/demo.stamp
+
+# A peer of the benchmarks, beside the environment and not in it: it needs a botocore of its own.
+$(VENV)/s3fs/stamp: $(VENV)/test.stamp
+	@rm -rf $(VENV)/s3fs
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(VENV)/s3fs s3fs
+	@touch $@
 
 $(VENV)/fuzz.stamp: $(VENV)/test.stamp
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'

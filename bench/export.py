@@ -21,6 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 import bucketboard
 from bucketboard.testing import seaweedfs
+from row import add_options, faster, write_json
 
 KINDS = {"scalars", "tensors", "histograms", "text", "hparams"}
 
@@ -55,10 +56,13 @@ def timed(function: Any, *arguments: Any) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    add_options(parser)
     parser.add_argument("--runs", type=int, default=8)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
+    if options.quick:
+        options.runs, options.steps, options.repeat = 2, 500, 1
     warnings.simplefilter("ignore")
     with seaweedfs() as server, tempfile.TemporaryDirectory() as scratch, np.errstate(all="ignore"):
         access = {"endpoint_url": server.endpoint, "region": server.region}
@@ -84,6 +88,11 @@ def main() -> None:
             print(f"{name:<8} {statistics.median(taken):7.2f} s")
         ratios = [theirs / ours for theirs, ours in zip(seconds["tbparse"], seconds["export"], strict=True)]
         print(f"export in one process is {statistics.median(ratios):.1f} x as fast as tbparse")
+    if options.json:
+        measure = f"tables of {options.runs} runs, {sum(rows.values()):,} rows"
+        peers = {"tbparse": seconds["tbparse"]}
+        row = faster(measure, seconds["export"], peers, "tbparse", 10, 2)
+        write_json(options.json, [row])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What flushing at each of 1,000 steps costs: frameworks logging to S3 by ``install()``, beside local disk.
+"""What flushing at each of 1,000 steps costs: frameworks logging to S3, beside the same to local disk.
 
 Needs the frameworks: run it by a Python that has them, with ``.venv-frameworks/bin/python bench/flush.py``.
 """
@@ -17,21 +17,23 @@ from pathlib import Path
 from bucketboard.testing import FaultProxy, moto
 
 SCRIPT = Path(__file__).parents[1] / "tests" / "frameworks" / "flushing.py"
-FRAMEWORKS = ("torch", "tensorboardx", "lightning", "tensorboard")
+FRAMEWORKS = ("torch", "tensorboardx", "tensorboard", "lightning", "tensorflow", "tensorflow1", "keras")
 
 
 def seconds(framework: str, target: str, environ: dict[str, str], bare: bool) -> float:
     """One training in a process of its own; the seconds of its steps."""
     command = [sys.executable, str(SCRIPT), framework, target, *(["--bare"] if bare else [])]
-    done = subprocess.run(command, env={**os.environ, **environ}, check=True, capture_output=True, text=True)
-    return float(done.stdout)
+    done = subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return float(done.stdout.split()[-1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=5, help="repetitions; medians are printed")
     parser.add_argument("--only", choices=FRAMEWORKS, action="append", help="this framework; may be repeated")
-    parser.add_argument("--bare", action="store_true", help="logging and flushing alone, without a training")
+    parser.add_argument("--bare", action="store_true", help="steps in which nothing but the framework works")
     options = parser.parse_args()
     with moto() as server, FaultProxy(server.endpoint, latency=0.03) as proxy:
         server.client().create_bucket(Bucket="bench")
@@ -49,7 +51,8 @@ def main() -> None:
                     )
             sent = (proxy.counts.total.bytes_sent - before) / options.repeat
             here, there = statistics.median(local) * 1000, statistics.median(remote) * 1000
-            print(f"{framework:<14} {here:>9.0f} {there:>9.0f} {there / here:>11.2f} {sent:>11,.0f}")
+            figures = f"{here:>9.0f} {there:>9.0f} {there / here:>11.2f} {sent:>11,.0f}"
+            print(f"{framework:<14} {figures}", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from bucketboard.testing import seaweedfs
+from row import add_options, faster, write_json
 
 MIB = 1 << 20
 TREES = {
-    "500 MB, mixed": [100 * MIB] * 2 + [32 * MIB] * 4 + [5 * MIB] * 20 + [200_000] * 200 + [4000] * 200,
-    "2,000 small files": [2000] * 2000,
+    "mixed": [100 * MIB] * 2 + [32 * MIB] * 4 + [5 * MIB] * 20 + [200_000] * 200 + [4000] * 200,
+    "small": [2000] * 2000,
 }
 
 
@@ -52,15 +53,21 @@ def fill(client: Any, prefix: str, sizes: list[int]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeat", type=int, default=3)
-    repeat = parser.parse_args().repeat
+    add_options(parser)
+    parser.add_argument("--repeat", type=int, default=7)
+    options = parser.parse_args()
+    repeat = 1 if options.quick else options.repeat
+    trees = TREES
+    if options.quick:
+        trees = {name: [size for size in sizes if size < 32 * MIB][:500] for name, sizes in TREES.items()}
+    rows = []
     s5cmd = shutil.which("s5cmd", path=sysconfig.get_path("scripts")) or "s5cmd"
     with seaweedfs() as server, tempfile.TemporaryDirectory() as scratch:
         client = server.client()
         client.create_bucket(Bucket="bench")
         environ = {**os.environ, **server.environ(), "XDG_CACHE_HOME": f"{scratch}/cache"}
         target = Path(scratch) / "target"
-        for number, (name, sizes) in enumerate(TREES.items()):
+        for number, sizes in enumerate(trees.values()):
             fill(client, f"{number}", sizes)
             commands = {
                 "s5cmd": [
@@ -77,14 +84,16 @@ def main() -> None:
             for _ in range(repeat):
                 for tool, command in commands.items():
                     taken[tool].append(timed(command, environ, target, sum(sizes)))
-            ratios = [ours / theirs for theirs, ours in zip(taken["pull"], taken["s5cmd"], strict=True)]
+            measure = f"pull of {len(sizes):,} files, {sum(sizes) / 1e6:.0f} MB"
+            row = faster(measure, taken["pull"], {"s5cmd": taken["s5cmd"]}, "s5cmd", 0.7, 0.2)
+            rows.append(row)
+            medians = ", ".join(f"{tool} {statistics.median(each):.2f} s" for tool, each in taken.items())
             print(
-                f"{name}: {len(sizes):,} files, {sum(sizes) / 1e6:.0f} MB: "
-                + ", ".join(f"{tool} {statistics.median(each):.2f} s" for tool, each in taken.items())
-                + f"; throughput / s5cmd's: median {statistics.median(ratios):.2f} "
-                f"({min(ratios):.2f} to {max(ratios):.2f})",
+                f"{row.measure}: {medians}; throughput / s5cmd's: median {row.ratio:.2f} {row.spread}",
                 flush=True,
             )
+    if options.json:
+        write_json(options.json, rows)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from bucketboard.events import native
 from bucketboard.events.event import ScalarEncoder
 from bucketboard.events.record import frame
 from bucketboard.events.scanner import FileScanner
+from row import add_options, faster, write_json
 
 _TAGS = 10
 _IMAGE_BYTES = 200_000
@@ -96,26 +97,44 @@ def _theirs(directory: Path, *arguments: str) -> float:
 def main() -> None:
     """Print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    add_options(parser)
     parser.add_argument("--events", type=int, default=1_000_000, help="scalar events (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="of which the median is shown (default: 5)")
     options = parser.parse_args()
+    if options.quick:
+        options.events, options.rounds = 200_000, 2
+    rows = []
     print(f"scanner: {'native' if native.core else 'Python (built without a compiler)'}")
     print(f"{'':22}{'MB':>6}  {'data server':>12}  {'bucketboard':>12}    ratio        sorted")
     layouts = [
-        ("scalars, torch", _torch, ()),
-        ("scalars, TensorFlow 2", _tensorflow, ()),
-        ("images, --checksum", _images, ("--checksum",)),
+        ("scalars, torch", _torch, (), 5.0),
+        ("scalars, TensorFlow 2", _tensorflow, (), 5.0),
+        ("images, --checksum", _images, ("--checksum",), 3.0),
     ]
-    for name, records, arguments in layouts:
+    for name, records, arguments, least in layouts:
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory, "events.out.tfevents.1700000000.bench.1.0")
             with path.open("wb") as file:
                 file.writelines(records(options.events))
             size = path.stat().st_size / 1e6
             times = [(_theirs(Path(directory), *arguments), *_ours(path)) for _ in range(options.rounds)]
+        measured = [list(column) for column in zip(*times, strict=True)]
+        peer = " ".join(("Rust data server", *arguments))
+        rows.append(
+            faster(
+                f"scanning {name.partition(', --')[0]}, {size:.0f} MB",
+                measured[1],
+                {peer: measured[0]},
+                peer,
+                least,
+                least / 5,
+            )
+        )
         theirs, ours, series = (statistics.median(column) for column in zip(*times, strict=True))
         ratios = f"{theirs / ours:5.1f} x  {series:10.3f} s  {theirs / series:5.1f} x"
         print(f"{name:22}{size:6.0f}  {theirs:10.3f} s  {ours:10.3f} s  {ratios}")
+    if options.json:
+        write_json(options.json, rows)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """How long it takes until one scalar of all runs is on the way to the browser, from the start of the process.
 
-    python bench/view.py                                   100 runs x 10 tags x 2,000 steps, 30 ms per request
-    python bench/view.py --bandwidth 12.5e6                the same on 100 Mbit/s
-    python bench/view.py --stock                           also `tensorboard --logdir s3://...`: takes minutes
+    python bench/view.py                                   100 and 1,000 runs; 0 and 30 ms; with and without
+                                                           100 Mbit/s; stock TensorBoard once
+    python bench/view.py --runs 100                        one of these: 10 tags x 2,000 steps, 30 ms
+    python bench/view.py --runs 100 --bandwidth 12.5e6     the same on 100 Mbit/s
+    python bench/view.py --runs 100 --stock                also `tensorboard --logdir s3://...`: takes minutes
     python bench/view.py --runs 1000 --only indexed        many runs
-    python bench/view.py --direct                          without the proxy that delays and counts
+    python bench/view.py --runs 100 --direct               without the proxy that delays and counts
 
 The S3 server is SeaweedFS; the proxy delays each request, shares the bandwidth among all bodies, and
-counts. The ways to look are taken in alternation, each as a process of its own with empty caches. A way ends
-when ``data/plugin/timeseries/timeSeries`` gives all points that TensorBoard keeps of one tag for all runs.
+counts. The ways to look are taken in alternation, each as a process of its own: cold, with empty caches, and
+then warm, with what the cold one left on this machine. A way ends when
+``data/plugin/timeseries/timeSeries`` gives all points that TensorBoard keeps of one tag for all runs.
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,7 +30,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ from bucketboard.events.event import ScalarEncoder, file_version_event
 from bucketboard.events.record import frame
 from bucketboard.testing import FaultProxy, Server, seaweedfs
 from bucketboard.testing.process import executable, free_ports
+from row import Row, add_options, faster, middle, write_json
 
 KEPT = 1000
 """Points that TensorBoard keeps of a series."""
@@ -66,7 +69,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, default=100)
+    add_options(parser)
+    parser.add_argument("--runs", type=int, help="measure this alone, with what the options below say")
     parser.add_argument("--tags", type=int, default=10)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--latency", type=float, default=0.03, help="seconds per request (default: 0.03)")
@@ -75,9 +79,34 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=WAYS, help="these ways alone")
     parser.add_argument("--stock", action="store_true", help="measure stock TensorBoard on s3:// too, once")
     parser.add_argument("--direct", action="store_true", help="without the proxy: no delay, nothing counted")
-    parser.add_argument("--json", type=Path, help="write all measurements there")
     options = parser.parse_args()
-    ways = [name for name in options.only or WAYS if name != "stock" or options.stock or options.only]
+    rows: list[Row] = []
+    if options.quick:
+        options.repeat = 1
+        rows += look(argparse.Namespace(**{**vars(options), "runs": 10, "steps": 200, "stock": True}))
+    elif options.runs:
+        rows += look(options)
+    else:
+        for runs, steps in ((100, 2000), (1000, 200)):
+            for latency, bandwidth in ((0.0, None), (0.03, None), (0.03, 12.5e6)):
+                # Once: it takes minutes, and its requests are one after the other.
+                stock = (runs, latency, bandwidth) == (100, 0.03, None)
+                given = {
+                    "runs": runs,
+                    "steps": steps,
+                    "latency": latency,
+                    "bandwidth": bandwidth,
+                    "stock": stock,
+                }
+                rows += look(argparse.Namespace(**{**vars(options), **given}))
+    if options.json:
+        write_json(options.json, rows)
+
+
+def look(options: argparse.Namespace) -> list[Row]:
+    """One logdir, behind one kind of line, in all ways that the options name."""
+    left_out = {"stock"} - ({"stock"} if options.stock else set()) | {"aws"}
+    ways = [name for name in options.only or WAYS if options.only or name not in left_out]
     with tempfile.TemporaryDirectory(prefix="bucketboard-bench-") as scratch, seaweedfs() as server:
         directory = Path(scratch, "logs")
         size = generate(directory, options.runs, options.tags, options.steps)
@@ -91,6 +120,7 @@ def main() -> None:
                 )
             looks = measure(ways, options, server, proxy, Path(scratch))
     report(options, size, looks)
+    return list(rows_of(options, size, looks))
 
 
 def generate(directory: Path, runs: int, tags: int, steps: int) -> int:
@@ -119,7 +149,7 @@ def publish(server: Server, directory: Path, ways: list[str]) -> None:
     client.close()
     environ = {**os.environ, **server.environ()}
     for prefix in {_PREFIXES[way] for way in ways}:
-        command = [*_s5cmd(server), "cp", f"{directory}/", f"s3://{BUCKET}/{prefix}/"]
+        command = [*s5cmd(server), "cp", f"{directory}/", f"s3://{BUCKET}/{prefix}/"]
         subprocess.run(command, env=environ, check=True, stdout=subprocess.DEVNULL)
     if "indexed" in ways:
         begin = time.monotonic()
@@ -131,20 +161,22 @@ def publish(server: Server, directory: Path, ways: list[str]) -> None:
 def measure(
     ways: list[str], options: argparse.Namespace, server: Server, proxy: FaultProxy | None, scratch: Path
 ) -> dict[str, list[Look]]:
-    """Look in each way as often as told, in alternation; stock once, at the end."""
+    """Look in each way as often as told, in alternation, and warm after each; stock once, at the end."""
     through = server.through(proxy.url) if proxy else server
-    looks: dict[str, list[Look]] = {way: [] for way in ways}
+    looks: dict[str, list[Look]] = {way + kind: [] for kind in ("", " warm") for way in ways}
+    looks.pop("stock warm", None)
     rounds = [way for _ in range(options.repeat) for way in ways if way != "stock"]
     for number, way in enumerate([*rounds, *(way for way in ways if way == "stock")]):
         place = scratch / f"look{number}"
         place.mkdir()
-        look = _look(WAYS[way], options, through, proxy, place)
-        print(f"{way:<10} {look.seconds:8.2f} s", file=sys.stderr, flush=True)
-        looks[way].append(look)
+        for kind in (way,) if way == "stock" else (way, f"{way} warm"):
+            look = look_once(WAYS[way], options, through, proxy, place)
+            print(f"{kind:<14} {look.seconds:8.2f} s", file=sys.stderr, flush=True)
+            looks[kind].append(look)
     return looks
 
 
-def _look(
+def look_once(
     way: Callable[..., list[list[str]]],
     options: argparse.Namespace,
     server: Server,
@@ -152,13 +184,7 @@ def _look(
     place: Path,
 ) -> Look:
     [port] = free_ports(1)
-    environ = {
-        **os.environ,
-        **server.environ(),
-        "S3_ENDPOINT": server.endpoint,  # what TensorBoard's own file system reads
-        "XDG_CACHE_HOME": str(place / "cache"),
-        "NO_PROXY": "127.0.0.1",
-    }
+    environ = environ_of(server, place)
     *before, last = way(server, place, port)
     earlier = proxy.counts if proxy else None
     spent = os.times()
@@ -166,22 +192,42 @@ def _look(
     for command in before:
         subprocess.run(command, env=environ, check=True, stdout=subprocess.DEVNULL)
     cpu = sum(os.times()[2:4]) - sum(spent[2:4])
-    with open(place / "log", "w+b") as log:
-        process = subprocess.Popen(last, env=environ, stdin=subprocess.PIPE, stdout=log, stderr=log)
-        try:
-            seconds = _wait(port, options.runs, min(options.steps, KEPT), process, log) - begin
-            family = list(_family(process.pid))
-            resident = sum(map(_resident, family)) / MIB
-            cpu += sum(map(_processor_time, family))
-        finally:
-            process.terminate()
-            process.communicate(timeout=60)
+    with started(last, environ, place) as (process, log):
+        seconds = wait_for(port, options.runs, min(options.steps, KEPT), process, log) - begin
+        family = list(_family(process.pid))
+        resident = sum(map(_resident, family)) / MIB
+        cpu += sum(map(_processor_time, family))
     total = (proxy.counts - earlier).total if proxy and earlier else None
     megabytes = (total.bytes_received if total else 0) / 1e6
     return Look(seconds, total.requests if total else 0, megabytes, resident, cpu)
 
 
-def _wait(port: int, runs: int, points: int, process: subprocess.Popen[bytes], log: Any) -> float:
+def environ_of(server: Server, place: Path) -> dict[str, str]:
+    """The environment of a viewer that keeps what it likes below ``place``."""
+    return {
+        **os.environ,
+        **server.environ(),
+        "S3_ENDPOINT": server.endpoint,  # what TensorBoard's own file system reads
+        "XDG_CACHE_HOME": str(place / "cache"),
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+@contextlib.contextmanager
+def started(
+    command: list[str], environ: dict[str, str], place: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], Any]]:
+    """A viewer, ended behind, and the file that it logs to."""
+    with open(place / "log", "w+b") as log:
+        process = subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=log, stderr=log)
+        try:
+            yield process, log
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+
+
+def wait_for(port: int, runs: int, points: int, process: subprocess.Popen[bytes], log: Any) -> float:
     """Until the server gives every run's points; when the last byte of them was there."""
     url = f"http://127.0.0.1:{port}/data"
     asked = json.dumps([{"plugin": "scalars", "tag": TAG}])
@@ -190,9 +236,9 @@ def _wait(port: int, runs: int, points: int, process: subprocess.Popen[bytes], l
     while True:
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             if (
-                len(json.loads(_read(f"{url}/runs"))) == runs
+                len(json.loads(read(f"{url}/runs"))) == runs
             ):  # cheap, so that asking does not slow the answer down
-                body = _read(f"{url}/plugin/timeseries/timeSeries", form)
+                body = read(f"{url}/plugin/timeseries/timeSeries", form)
                 arrived = time.monotonic()  # what a browser makes of it is not ours
                 told = json.loads(body)[0]["runToSeries"]
                 if len(told) == runs and all(len(series) >= points for series in told.values()):
@@ -204,7 +250,7 @@ def _wait(port: int, runs: int, points: int, process: subprocess.Popen[bytes], l
         time.sleep(pause)
 
 
-def _read(url: str, form: bytes | None = None) -> bytes:
+def read(url: str, form: bytes | None = None) -> bytes:
     with _opener.open(url, form, timeout=600) as answer:
         body: bytes = answer.read()
         return body
@@ -226,18 +272,18 @@ def _processor_time(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _s5cmd(server: Server) -> list[str]:
+def s5cmd(server: Server) -> list[str]:
     return [executable("s5cmd", "s5cmd"), "--endpoint-url", server.endpoint, "--log", "error"]
 
 
-def _ours(prefix: str, server: Server, place: Path, port: int) -> list[list[str]]:
+def serve(prefix: str, server: Server, place: Path, port: int) -> list[list[str]]:
     return [[sys.executable, "-m", "bucketboard", "serve", f"s3://{BUCKET}/{prefix}", "--port", str(port)]]
 
 
 def _copied(
     tool: Callable[[Server, Path], list[str]], server: Server, place: Path, port: int
 ) -> list[list[str]]:
-    return [tool(server, place / "logs"), _tensorboard(str(place / "logs"), port, "--load_fast=true")]
+    return [tool(server, place / "logs"), tensorboard(str(place / "logs"), port, "--load_fast=true")]
 
 
 def _aws_sync(server: Server, logs: Path) -> list[str]:
@@ -252,20 +298,20 @@ def _aws_sync(server: Server, logs: Path) -> list[str]:
 
 
 def _s5cmd_sync(server: Server, logs: Path) -> list[str]:
-    return [*_s5cmd(server), "sync", f"s3://{BUCKET}/plain/*", f"{logs}/"]
+    return [*s5cmd(server), "sync", f"s3://{BUCKET}/plain/*", f"{logs}/"]
 
 
 def _stock(server: Server, place: Path, port: int) -> list[list[str]]:
-    return [_tensorboard(f"s3://{BUCKET}/plain", port)]
+    return [tensorboard(f"s3://{BUCKET}/plain", port)]
 
 
-def _tensorboard(logdir: str, port: int, *options: str) -> list[str]:
+def tensorboard(logdir: str, port: int, *options: str) -> list[str]:
     return [sys.executable, "-m", "tensorboard.main", "--logdir", logdir, "--port", str(port), *options]
 
 
 WAYS: dict[str, Callable[..., list[list[str]]]] = {
-    "indexed": partial(_ours, "indexed"),
-    "unindexed": partial(_ours, "plain"),
+    "indexed": partial(serve, "indexed"),
+    "unindexed": partial(serve, "plain"),
     "s5cmd": partial(_copied, _s5cmd_sync),
     "aws": partial(_copied, _aws_sync),
     "stock": _stock,
@@ -291,18 +337,65 @@ def report(options: argparse.Namespace, size: int, looks: dict[str, list[Look]])
     print(f"{'':<34} {'seconds':>8} {'÷ first':>8} {'CPU s':>6} {'requests':>8} {'MB':>7} {'RSS MiB':>8}")
     first = statistics.median(look.seconds for look in next(iter(looks.values())))
     for way, found in looks.items():
-        middle = {name: statistics.median(asdict(look)[name] for look in found) for name in asdict(found[0])}
+        median = {name: statistics.median(asdict(look)[name] for look in found) for name in asdict(found[0])}
         print(
-            f"{_TITLES[way]:<34} {middle['seconds']:>8.2f} {middle['seconds'] / first:>8.1f} "
-            f"{middle['cpu']:>6.2f} {middle['requests']:>8.0f} {middle['megabytes']:>7.1f} "
-            f"{middle['resident']:>8.0f}"
+            f"{_title(way):<34} {median['seconds']:>8.2f} {median['seconds'] / first:>8.1f} "
+            f"{median['cpu']:>6.2f} {median['requests']:>8.0f} {median['megabytes']:>7.1f} "
+            f"{median['resident']:>8.0f}"
         )
-    if options.json:
-        machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
-        given = {name: value for name, value in vars(options).items() if name != "json"}
-        measured = {way: [asdict(look) for look in found] for way, found in looks.items()}
-        document = {"machine": machine, "options": given, "bytes": size, "looks": measured}
-        options.json.write_text(json.dumps(document, indent=1))
+
+
+def _title(way: str) -> str:
+    name, _, kind = way.partition(" ")
+    return f"{_TITLES[name]}{', ' if kind else ''}{kind}"
+
+
+def rows_of(options: argparse.Namespace, size: int, looks: dict[str, list[Look]]) -> Iterator[Row]:
+    """Cold and warm opening, and memory, beside the peers."""
+    line = f", {options.bandwidth / 1e6:g} MB/s" if options.bandwidth else ""
+    where = f"{options.runs:,} runs, {size / 1e6:.0f} MB, {options.latency * 1000:g} ms{line}"
+    peer, least = _TITLES["s5cmd"], 6.0 if options.bandwidth else 1.5
+    for what, kind in (("cold", ""), ("warm", " warm")):
+        if not {f"indexed{kind}", f"s5cmd{kind}"} <= looks.keys():
+            return
+        seconds = {way: [each.seconds for each in looks[f"{way}{kind}"]] for way in ("indexed", "s5cmd")}
+        row = faster(f"{what} open, {where}", seconds["indexed"], {peer: seconds["s5cmd"]}, peer, least, 0.3)
+        others = {way: looks[f"{way}{kind}"] for way in ("unindexed", "aws") if f"{way}{kind}" in looks}
+        medians = {
+            _TITLES[way]: statistics.median(each.seconds for each in found) for way, found in others.items()
+        }
+        yield replace(row, peers={**row.peers, **medians})
+    mine = statistics.median(each.seconds for each in looks["indexed"])
+    for found in looks.get("stock", ()):
+        ratio = found.seconds / mine
+        yield Row(
+            f"cold open, {where}, beside stock TensorBoard",
+            mine,
+            "s",
+            {_TITLES["stock"]: found.seconds},
+            ratio,
+            bar="≥ 100 x stock",
+            met=ratio >= 100,
+            guard="≥ 2 x stock",
+            held=ratio >= 2,
+            why=f"stock once: {found.requests:,} requests beside {looks['indexed'][0].requests:,}.",
+        )
+    memory = {
+        way: [each.resident for each in looks[way]]
+        for way in ("indexed", "s5cmd", "unindexed")
+        if way in looks
+    }
+    ours, spread = middle(memory.pop("indexed"))
+    peers = {_TITLES[way]: statistics.median(each) for way, each in memory.items()}
+    yield Row(
+        f"memory when that is open, {where}",
+        ours,
+        "MiB",
+        peers,
+        spread=spread,
+        guard="≤ 600 MiB",
+        held=ours <= 600,
+    )
 
 
 if __name__ == "__main__":

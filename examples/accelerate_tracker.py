@@ -5,9 +5,12 @@ import sys
 import torch
 from accelerate import Accelerator
 
-from bucketboard.accelerate import TensorBoardTracker
+import bucketboard
 
-accelerator = Accelerator(cpu=True, log_with=TensorBoardTracker("accelerate", sys.argv[1]))
+# This line, and nothing else; or: log_with=bucketboard.accelerate.TensorBoardTracker("accelerate", "s3://…")
+bucketboard.install()
+
+accelerator = Accelerator(cpu=True, log_with="tensorboard", project_dir=sys.argv[1])
 accelerator.init_trackers("accelerate", config={"lr": 0.01})
 
 torch.manual_seed(0)

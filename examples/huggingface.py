@@ -1,7 +1,6 @@
 """Hugging Face's Trainer, straight to S3: ``python huggingface.py s3://my-bucket/exp/bert``.
 
-The Trainer takes its logging directory from TENSORBOARD_LOGGING_DIR. A writer of one's own goes in by
-``callbacks=[TensorBoardCallback(tb_writer=bucketboard.torch.SummaryWriter("s3://…"))]``.
+The Trainer takes its logging directory from TENSORBOARD_LOGGING_DIR.
 """
 
 import os

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import posixpath
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 from bucketboard.errors import BucketboardError, InvalidError, Reason, UnavailableError
 from bucketboard.events import reference
 from bucketboard.events.columns import Kind
+from bucketboard.events.event import file_version_event
 from bucketboard.events.filename import newest_time
 from bucketboard.events.record import frame, whole_records
 from bucketboard.events.scanner import FileScanner, record_ends
@@ -267,8 +269,37 @@ def http(data: bytes) -> None:
         assert not site.passed
 
 
+def spool(data: bytes) -> None:
+    """Whatever a spool holds, a look at it says what is there, and another log in it is found beside it.
+
+    The first line is a header, the rest the log.
+    """
+    from bucketboard import recover
+
+    header, _, log = data.partition(b"\n")
+    with tempfile.TemporaryDirectory() as directory:
+        for name, body in (("bad", header), ("good", _HEADER)):
+            (Path(directory) / f"{name}.json").write_bytes(body)
+            (Path(directory) / f"{name}.tfevents").write_bytes(log if name == "bad" else _LOG)
+        found = {Path(each.path).stem: each for each in recover(directory, dry_run=True)}
+        assert (found["good"].state, found["good"].events) == ("pending", 1)
+        assert {each.state for each in found.values()} <= {"pending", "failed"}
+        kept = {path.name for path in Path(directory).iterdir()}
+        assert not log or "bad.json" in kept or found.get("bad") is None
+        assert {"good.json", "good.tfevents"} <= kept
+
+
+_LOG = frame(file_version_event(1e9)) + frame(b"\x09\0\0\0\0\0\0\xf0\x3f\x10\x05")
+_HEADER = (
+    b'{"log_id": "good", "writer_id": "w", "sequence": 0, "bucket": "bucket", "prefix": "exp/run/",'
+    b' "kind": "events", "name": "", "suffix": "", "append": "auto", "settings": {"endpoint_url": "http://127.0.0.1:9000"},'
+    b' "metadata": {"team": "vision"}, "gathered": {}, "created": 1700000000.5, "sent": 0, "format": 1}'
+)
+_OTHER = _HEADER.replace(b"good", b"bad").replace(b'"w"', b'"v"')
+
 TARGETS: dict[str, Target] = {
-    target.__name__: target for target in (framing, events, manifest, parquet, keys, urls, settings, http)
+    target.__name__: target
+    for target in (framing, events, manifest, parquet, keys, urls, settings, http, spool)
 }
 
 
@@ -285,6 +316,8 @@ def seeds(target: str) -> list[bytes]:
     if target == "parquet":
         pieces = sorted(name for name in _indexed() if name.endswith(".parquet"))
         return [bytes([number]) + _indexed()[name] for number, name in enumerate(pieces)]
+    if target == "spool":
+        return [_OTHER + b"\n" + log for log in (_LOG, files[0][:4096], b"")]
     return [seed.encode() for seed in _TEXTS[target]]
 
 

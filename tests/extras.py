@@ -82,6 +82,26 @@ with bucketboard.SummaryWriter(url) as writer:
     writer.add_scalar("loss", 1.0, 1)
 subprocess.run([sys.executable, "-m", "bucketboard", "index", url], check=True)
 """,
+    "data": """
+import bucketboard
+with bucketboard.SummaryWriter(url) as writer:
+    writer.add_scalar("loss", 1.0, 1)
+logdir = bucketboard.open(url)
+assert list(logdir.scalars()["value"]) == logdir.scalars_arrow()["value"].to_pylist() == [1.0]
+""",
+    "dask": """
+import bucketboard, distributed, subprocess, sys
+with bucketboard.SummaryWriter(url) as writer:
+    writer.add_scalar("loss", 1.0, 1)
+options = {"processes": False, "protocol": "tcp", "host": "127.0.0.1", "dashboard_address": None}
+with distributed.LocalCluster(**options) as cluster:
+    verify = [sys.executable, "-m", "bucketboard", "verify", url, "--cluster", cluster.scheduler_address]
+    subprocess.run(verify, check=True)
+""",
+    "demo": """
+import subprocess, sys
+subprocess.run([sys.executable, "-m", "bucketboard", "demo", "--no-serve", "--target", url], check=True)
+""",
     "testing": """
 import bucketboard
 from bucketboard.testing import moto

@@ -7,7 +7,6 @@ from typing import NoReturn
 import pytest
 
 from bucketboard import __version__
-from bucketboard.cli import main as cli
 from bucketboard.cli import serve
 from bucketboard.cli.main import main
 from bucketboard.errors import InvalidError, UnavailableError
@@ -124,7 +123,7 @@ def test_a_reader_that_has_enough() -> None:
 
 def test_what_follows_two_dashes_is_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(cli.serve, "run", lambda options: seen.append(options) or 0)
+    monkeypatch.setattr(serve, "run", lambda options: seen.append(options) or 0)
     assert main(["serve", "s3://b", "--port", "0", "--", "--a", "--", "b"]) == 0
     assert seen[0].rest == ["--a", "--", "b"]
     assert seen[0].port == 0

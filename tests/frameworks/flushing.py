@@ -1,76 +1,172 @@
 """A training of 1,000 short steps that logs and flushes at each, by a framework's own writer.
 
-Prints the seconds of the steps; with --bare, of logging and flushing alone.
+Prints the seconds of the steps; with --bare, of steps in which nothing but the framework works. A target in
+S3 is reached by ``install()``, or by our class where the framework has no other way.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 import bucketboard
 
 STEPS = 1000
+Work = Callable[[], object]
+"""What a step of the training does besides logging."""
 
 
-def torch(target: str) -> tuple[Callable[[int], Any], Callable[[], Any]]:
+def torch(target: str, work: Work) -> float:
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(target)
-
-    def step(number: int) -> None:
-        writer.add_scalar("loss", 1 / (number + 1), number)
-        writer.flush()
-
-    return step, writer.close
+    return _scalars(SummaryWriter(target), work)
 
 
-def tensorboardx(target: str) -> tuple[Callable[[int], Any], Callable[[], Any]]:
+def tensorboardx(target: str, work: Work) -> float:
     from tensorboardX import SummaryWriter
 
-    writer = SummaryWriter(target)
-
-    def step(number: int) -> None:
-        writer.add_scalar("loss", 1 / (number + 1), number)
-        writer.flush()
-
-    return step, writer.close
+    return _scalars(SummaryWriter(target), work)
 
 
-def lightning(target: str) -> tuple[Callable[[int], Any], Callable[[], Any]]:
-    from lightning.pytorch.loggers import TensorBoardLogger
-
-    logger = TensorBoardLogger(target, name="")
-    logger.log_hyperparams({"lr": 0.1})
-
-    def step(number: int) -> None:
-        logger.log_metrics({"loss": 1 / (number + 1)}, number)
-        logger.save()  # as Lightning does when it has logged
-
-    return step, lambda: logger.finalize("success")
-
-
-def tensorboard(target: str) -> tuple[Callable[[int], Any], Callable[[], Any]]:
+def tensorboard(target: str, work: Work) -> float:
     from tensorboard.summary import Writer
 
-    writer = Writer(target)
+    return _scalars(Writer(target), work)
 
+
+def lightning(target: str, work: Work) -> float:
+    """Its Trainer lets the logger save whatever it has logged."""
+    import logging
+
+    import torch
+    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    began: list[float] = []
+
+    class Model(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.save_hyperparameters({"lr": 0.1})
+            self.layer = torch.nn.Linear(1, 1)
+
+        def training_step(self, batch: Any) -> Any:
+            began.append(time.perf_counter())
+            work()
+            loss = self.layer(batch).mean()
+            self.log("loss", loss)
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.parameters(), lr=0.0)
+
+    trainer = Trainer(
+        logger=TensorBoardLogger(target, name=""),
+        max_epochs=1,
+        log_every_n_steps=1,
+        accelerator="cpu",
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(Model(), torch.utils.data.DataLoader(torch.ones(STEPS, 1)))
+    return began[-1] - began[0]
+
+
+def tensorflow(target: str, work: Work) -> float:
+    import tensorflow as tf
+
+    from bucketboard.tensorflow import create_file_writer
+
+    make = create_file_writer if target.startswith("s3:") else tf.summary.create_file_writer
+    writer = make(target)
+
+    def step(number: int) -> None:
+        tf.summary.scalar("loss", 1 / (number + 1), step=number)
+        writer.flush()
+
+    with writer.as_default():
+        seconds = _seconds(step, work)
+    writer.close()
+    return seconds
+
+
+def tensorflow1(target: str, work: Work) -> float:
+    import tensorflow as tf
+
+    from bucketboard.tensorflow import FileWriter
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default():
+        writer = (FileWriter if target.startswith("s3:") else v1.summary.FileWriter)(target)
+
+    def step(number: int) -> None:
+        value = v1.Summary.Value(tag="loss", simple_value=1 / (number + 1))
+        writer.add_summary(v1.Summary(value=[value]), number)
+        writer.flush()
+
+    seconds = _seconds(step, work)
+    writer.close()
+    return seconds
+
+
+def keras(target: str, work: Work) -> float:
+    """The callback logs each batch; another one flushes the writer that it has made TensorFlow's default."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from bucketboard.keras import TensorBoard
+
+    ended: list[float] = []
+
+    class Step(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            tf.summary.flush()
+            work()
+            ended.append(time.perf_counter())
+
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile(optimizer="sgd", loss="mse")
+    kind = TensorBoard if target.startswith("s3:") else keras.callbacks.TensorBoard
+    board = kind(target, update_freq="batch", write_graph=False)
+    inputs = np.ones((STEPS, 1), "float32")
+    model.fit(inputs, inputs, batch_size=1, shuffle=False, callbacks=[board, Step()], verbose=0)
+    return ended[-1] - ended[0]
+
+
+FRAMEWORKS = {
+    made.__name__: made
+    for made in (torch, tensorboardx, tensorboard, lightning, tensorflow, tensorflow1, keras)
+}
+
+
+def _scalars(writer: Any, work: Work) -> float:
     def step(number: int) -> None:
         writer.add_scalar("loss", 1 / (number + 1), number)
         writer.flush()
 
-    return step, writer.close
+    seconds = _seconds(step, work)
+    writer.close()
+    return seconds
 
 
-FRAMEWORKS = {made.__name__: made for made in (torch, tensorboardx, lightning, tensorboard)}
+def _seconds(step: Callable[[int], object], work: Work) -> float:
+    started = time.perf_counter()
+    for number in range(STEPS):
+        work()
+        step(number)
+    return time.perf_counter() - started
 
 
-def train() -> Callable[[], None]:
+def train() -> Work:
     """A step of a small linear model, of some milliseconds: as short as steps of trainings get."""
+    import numpy as np
+
     draw = np.random.default_rng(0)
     inputs, weights = draw.normal(size=(1024, 256)), draw.normal(size=(256, 128))
 
@@ -83,16 +179,11 @@ def train() -> Callable[[], None]:
 
 def main() -> None:
     name, target, *bare = sys.argv[1:]
-    sys.modules["tensorflow"] = None  # type: ignore[assignment]  takes long, and changes nothing
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # two that wait for each other measure the machine
+    if name not in ("tensorflow", "tensorflow1", "keras"):
+        sys.modules["tensorflow"] = None  # type: ignore[assignment]  takes long, and changes nothing
     bucketboard.install()
-    step, close = FRAMEWORKS[name](target)
-    work = (lambda: None) if bare else train()
-    started = time.perf_counter()
-    for number in range(STEPS):
-        work()
-        step(number)
-    print(time.perf_counter() - started)
-    close()
+    print(FRAMEWORKS[name](target, (lambda: None) if bare else train()))
 
 
 if __name__ == "__main__":

@@ -113,18 +113,6 @@ def test_the_writer_of_a_session(place: Place, tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "spool") == []
 
 
-def test_a_thousand_flushes_send_the_file_three_times_at_most(place: Place) -> None:
-    writer = FileWriter(f"s3://{place.bucket}/exp", upload_every=3600.0, max_lag=3600.0)
-    for step in range(1000):
-        writer.add_summary(v1.Summary(value=[v1.Summary.Value(tag="a", simple_value=step)]), step)
-        writer.flush()
-    writer.close()
-    data = place.only()
-    assert steps(data) == list(range(1000))
-    assert place.proxy.counts["PutObject"].requests <= 3
-    assert place.proxy.counts.total.bytes_sent <= 3 * len(data)
-
-
 def test_refused_by_s3_the_training_goes_on_and_the_gap_is_told(
     place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -157,22 +157,6 @@ def test_a_writer_that_is_dropped_is_sent(place: Place, tmp_path: Path) -> None:
     assert place.steps() == [3]
 
 
-def test_a_thousand_flushes_send_the_file_twice(place: Place) -> None:
-    """What is sent depends on the cadence, and not on how often the training flushes."""
-    writer = create_file_writer(f"s3://{place.bucket}/exp", upload_every=3600.0, max_lag=3600.0)
-    with writer.as_default():
-        for step in range(1000):
-            tf.summary.scalar("loss", 1.0, step=step)
-            writer.flush()
-    writer.close()
-    data = place.only()
-    assert steps(data) == list(range(1000))
-    counts = place.proxy.counts
-    assert counts["PutObject"].statuses[200] == 2
-    assert counts["PutObject"].requests <= 3  # one may have asked whether the server heeds conditions
-    assert counts.total.bytes_sent <= 3 * len(data)
-
-
 def test_refused_by_s3_the_training_goes_on_and_the_gap_is_told_once(
     place: Place, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

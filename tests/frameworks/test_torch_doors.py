@@ -58,25 +58,32 @@ def test_what_install_changed_is_as_before_when_uninstalled(order: str) -> None:
         + f"""
 import bucketboard
 if {order == "before"}: bucketboard.install()
-import fsspec, tensorboardX.record_writer, tensorboard.compat
+import accelerate.tracking, fsspec, os.path, tensorboardX.record_writer, tensorboard.compat
 import tensorboard.compat.tensorflow_stub.io.gfile as gfile
 from tensorboard.compat import tf
 def state():
     return (tensorboardX.record_writer.REGISTERED_FACTORIES["s3"],
             gfile._REGISTERED_FILESYSTEMS["s3"], tf.io.gfile,
             fsspec.registry.get("s3"), str(fsspec.available_protocols()))
+def files():
+    methods = (tensorboardX.SummaryWriter.add_embedding,
+               accelerate.tracking.TensorBoardTracker.store_init_configuration)
+    return [os.path.basename(method.__code__.co_filename) for method in methods]
 if {order == "before"}: bucketboard.uninstall()
 stock = state()
 assert not any("bucketboard" in repr(entry) for entry in stock), stock
+assert files() == ["writer.py", "tracking.py"]
 bucketboard.install()
 ours = state()
 assert all("bucketboard" in repr(entry) for entry in ours[:3]), ours
-import os.path, tempfile
+assert files() == ["methods.py"] * 2
+import tempfile
 local = tempfile.mkdtemp()
 assert tf.io.gfile.exists(local) and not tf.io.gfile.exists(os.path.join(local, "x"))
 assert fsspec.get_filesystem_class("s3").__module__ == "bucketboard.integrations.bucket_filesystem"
 bucketboard.uninstall()
 assert state() == stock
+assert files() == ["writer.py", "tracking.py"]
 assert type(tensorboardX.record_writer.__spec__.loader).__name__ == "SourceFileLoader"
 """
     )

@@ -24,8 +24,9 @@ CASES = {
     "Lightning as it is": ("lightning_logger", "--without-tensorflow"),
     "Lightning by our door": ("lightning_logger", "--without-tensorflow", "--door", "lightning"),
     "Hugging Face as it is": ("huggingface", "--without-tensorflow"),
-    "Hugging Face with our writer": ("huggingface", "--without-tensorflow", "--door", "torch"),
-    "Accelerate": ("accelerate_tracker", "--without-tensorflow"),
+    "Hugging Face with our writer": ("huggingface_callback", "--without-tensorflow"),
+    "Accelerate as it is": ("accelerate_tracker", "--without-tensorflow"),
+    "Accelerate by our door": ("accelerate_tracker", "--without-tensorflow", "--door", "accelerate"),
     "DDP": ("ddp", "--without-tensorflow"),
     "DDP, all ranks": ("ddp", "--without-tensorflow", "--all"),
     "the profiler": ("profiler", "--without-tensorflow"),
@@ -43,10 +44,8 @@ def logged_locally(
         example, every_rank = case[0], "--all" in case
         if (example, every_rank) not in made:
             directory = tmp_path_factory.mktemp(example)
-            more = ["--all"] if every_rank else []
-            done = place.run(
-                RUNNING, example, directory, "--without-tensorflow", *more, cwd=directory.parent, timeout=290
-            )
+            more = ["--stock", "--without-tensorflow", *(["--all"] if every_rank else [])]
+            done = place.run(RUNNING, example, directory, *more, cwd=directory.parent, timeout=290)
             assert done.returncode == 0, done.stderr
             made[example, every_rank] = logged.of_directory(directory)
             assert made[example, every_rank]

@@ -52,6 +52,14 @@ FOUND = {
         b"[" * 100_000,
         b'{"format": 1, "segments": [], "retired": {"../x": 1}}',
     ],
+    "spool": [
+        b"[" * 100_000 + b"\nlog",
+        targets._HEADER + b"\n" + targets._LOG,
+        targets._OTHER.replace(b'"sequence": 0', b'"sequence": "0"') + b"\n" + targets._LOG,
+        targets._OTHER.replace(b"endpoint_url", b"endpoint") + b"\n" + targets._LOG,
+        targets._OTHER.replace(b'"http://127.0.0.1:9000"', b"9000") + b"\n" + targets._LOG,
+        targets._OTHER.replace(b'"vision"', b"null") + b"\n" + targets._LOG,
+    ],
     "http": [b"'\n\n\xb5", b"$\nlocalhost\n\xff\xfe=1\n\n\n\n"],
 }
 

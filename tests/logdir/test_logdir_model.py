@@ -1,4 +1,8 @@
-"""A directory, a bucket and everything that can happen to them, in any order: after a sync they are equal."""
+"""A directory, a bucket and everything that can happen to them, in any order: after a sync they are equal.
+
+At every moment each object of ours is whole, begins its file and never gets shorter, what somebody else wrote
+over it stays, and an index claims nothing that its objects do not hold.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,14 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import hypothesis
 import pytest
+from claims import check_claims
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -23,12 +28,20 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from bucketboard.events.record import crc32c, frame
+from bucketboard.events.event import ScalarEncoder
+from bucketboard.events.filename import is_event_file
+from bucketboard.events.record import crc32c, frame, scan
+from bucketboard.index import BucketObjects, update
 from bucketboard.logdir import pace, replicator
+from bucketboard.logdir.cache import Cache
 from bucketboard.logdir.options import SyncOptions
+from bucketboard.logdir.publish import publish_index
 from bucketboard.logdir.replicator import Replicator
 from bucketboard.logdir.report import SyncReport
+from bucketboard.replication.log import State
 from bucketboard.replication.metadata import ObjectMetadata
+from bucketboard.source import BucketSource
+from bucketboard.store.bucket import Bucket
 from bucketboard.store.settings import Settings
 from bucketboard.store.url import S3Url
 from bucketboard.testing import Fault, FaultKind, FaultProxy, Server
@@ -37,7 +50,14 @@ E1, E2, E3 = "run/events.out.tfevents.1", "run/events.out.tfevents.2", "events.o
 PATHS = [E1, E2, E3, "run/config.json", "weights.bin"]
 OUT = ".bucketboard/index"
 PATH = st.sampled_from(PATHS)
-PAYLOADS = st.lists(st.binary(max_size=30), max_size=4)
+SCALARS = st.builds(
+    lambda *scalar: ScalarEncoder().record(*scalar)[12:-4],
+    st.sampled_from(["loss", "lr"]),
+    st.floats(width=32),
+    st.integers(0, 9),
+    st.floats(0, 9),
+)
+PAYLOADS = st.lists(st.one_of(SCALARS, st.binary(max_size=30)), max_size=4)
 TRANSIENT = st.sampled_from([FaultKind.LOST_REPLY, FaultKind.STATUS, FaultKind.RESET, FaultKind.TRUNCATE])
 LARGE = (5 << 20) + 1000
 THREADS = ("bucketboard-send", "bucketboard-look", "bucketboard-sync")
@@ -58,6 +78,7 @@ class SyncMachine(RuleBasedStateMachine):
     """Files change, processes are killed, servers fail, others write: what a sync leaves must be right."""
 
     proxy: FaultProxy
+    server: str
     client: Any
     base: Path
 
@@ -67,12 +88,18 @@ class SyncMachine(RuleBasedStateMachine):
         self.bucket = f"model-{self.id}"
         self.root = self.base / self.id / "runs"
         self.root.mkdir(parents=True)
+        self.url = S3Url.parse(f"s3://{self.bucket}/exp")
         self.cache = self.base / self.id / "cache"
         self.client.create_bucket(Bucket=self.bucket)
         self.live: Replicator | None = None
         self.aged = 0
         self.changed: set[str] = set()
         """Paths whose file or object was not only appended to since they were seen to be equal."""
+        self.foreign: dict[str, bytes] = {}
+        """What somebody else wrote over an object of the replication that is under way."""
+        self.rivals = False
+        """Whether another process replicated the same while this one did."""
+        self.longest: dict[str, int] = {}
 
     def teardown(self) -> None:
         if self.live is not None:
@@ -92,13 +119,43 @@ class SyncMachine(RuleBasedStateMachine):
             if path.is_file()
         }
 
-    def objects(self) -> dict[str, tuple[bytes, ObjectMetadata | None]]:
+    def stored(self) -> dict[str, tuple[str, bytes, ObjectMetadata | None]]:
+        """ETag, bytes and metadata of each object."""
         found = {}
         for each in self.client.list_objects_v2(Bucket=self.bucket).get("Contents", ()):
             answer = self.client.get_object(Bucket=self.bucket, Key=each["Key"])
             metadata = ObjectMetadata.parse({name.lower(): text for name, text in answer["Metadata"].items()})
-            found[each["Key"]] = (answer["Body"].read(), metadata)
+            found[each["Key"]] = (answer["ETag"], answer["Body"].read(), metadata)
         return found
+
+    def objects(self) -> dict[str, tuple[bytes, ObjectMetadata | None]]:
+        return {key: (body, metadata) for key, (_, body, metadata) in self.stored().items()}
+
+    def check_objects(self) -> None:
+        """What holds at every moment, also in the midst of a replication."""
+        objects, files = self.objects(), self.files()
+        for path, body in self.foreign.items():
+            assert objects[f"exp/{path}"][0] == body
+        for path in PATHS:
+            body, metadata = objects.get(f"exp/{path}", (b"", None))
+            if path in self.changed or path in self.foreign:
+                self.longest.pop(path, None)
+                continue
+            assert files.get(path, b"").startswith(body)
+            if not (self.rivals and self.longest.get(path, 0) > LARGE):  # moto heeds no condition there
+                assert len(body) >= self.longest.get(path, 0)
+            self.longest[path] = len(body)
+            if metadata is None:
+                continue
+            assert (metadata.length, metadata.crc32c) == (len(body), crc32c(body))
+            if is_event_file(path) and metadata.state is State.LIVE and metadata.damaged is None:
+                assert sum(entry.length for entry in scan(body)) == len(body), "not whole records"
+
+    def check_index(self) -> None:
+        """What the index says is so."""
+        objects = BucketObjects(Bucket(self.bucket, Settings(endpoint_url=self.server)), "exp/")
+        found = self.stored()
+        check_claims(objects, {key.removeprefix("exp/"): each for key, each in found.items()})
 
     def check(self, report: SyncReport, *, deleted: bool) -> None:
         assert report.complete, report.failed
@@ -117,15 +174,20 @@ class SyncMachine(RuleBasedStateMachine):
         assert f"exp/{OUT}" not in objects
         assert objects["other/object"][0] == b"not ours"
         if deleted:
-            assert {key for key in objects if key.startswith("exp/")} == {f"exp/{path}" for path in files}
+            below = {key for key in objects if key.startswith("exp/")} - self.index_keys(objects)
+            assert below == {f"exp/{path}" for path in files}
         uploads = self.client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", ())
         assert [each["Key"] for each in uploads] == []
 
+    def index_keys(self, keys: Iterable[str]) -> set[str]:
+        return {key for key in keys if key.startswith("exp/.bucketboard/v1/")}
+
     def replicator(self, **options: Any) -> Replicator:
+        options = {"cache": self.cache, **options}
         return Replicator(
             self.root,
-            S3Url.parse(f"s3://{self.bucket}/exp"),
-            SyncOptions(cache=self.cache, upload_every=0.02, settle=0.02, **options),
+            self.url,
+            SyncOptions(upload_every=0.02, settle=0.02, **options),
             Settings(endpoint_url=self.proxy.url, timeout=10.0),
         )
 
@@ -203,23 +265,26 @@ class SyncMachine(RuleBasedStateMachine):
     @rule(path=PATH)
     def delete(self, path: str) -> None:
         self.changed.add(path)
+        self.foreign.pop(path, None)  # a new file of this name compares what is there
         (self.root / path).unlink(missing_ok=True)
 
     @rule(path=PATH, other=PATH)
     def rename(self, path: str, other: str) -> None:
         self.changed |= {path, other}
+        self.foreign.pop(path, None)
+        self.foreign.pop(other, None)
         if (self.root / path).exists():
             (self.root / other).parent.mkdir(parents=True, exist_ok=True)
             (self.root / path).replace(self.root / other)
 
-    @rule()
-    def grow_old(self) -> None:
-        """So old that times can be trusted; never twice the same."""
+    @rule(jump=st.sampled_from([-10, -10, 10_000, -1_000_000]))
+    def clock_jumps(self, jump: int) -> None:
+        """Files are from the future, or so old that times can be trusted; never twice the same."""
         for path in PATHS:
             with contextlib.suppress(FileNotFoundError):
                 self.aged += 1
-                past = time.time_ns() - 10_000_000_000 - self.aged
-                os.utime(self.root / path, ns=(past, past))
+                then = time.time_ns() + jump * 1_000_000_000 - self.aged
+                os.utime(self.root / path, ns=(then, then))
 
     # What happens to the bucket and the cache.
 
@@ -244,6 +309,17 @@ class SyncMachine(RuleBasedStateMachine):
         ]
         self.client.put_object(Bucket=self.bucket, Key=key, Body=body)
 
+    @precondition(lambda self: self.live is not None and not self.rivals)
+    @rule(path=st.sampled_from([E2, E3]))
+    def somebody_else_writes_meanwhile(self, path: str) -> None:
+        """Over an object that the replication under way has written, and has nothing more for."""
+        assert self.live is not None
+        entry = self.live._agenda.entries.get(path)
+        body, _ = self.objects().get(f"exp/{path}", (b"", None))
+        if entry is not None and entry.follower.live and body == self.files().get(path):
+            self.foreign[path] = b"not ours"
+            self.client.put_object(Bucket=self.bucket, Key=f"exp/{path}", Body=self.foreign[path])
+
     @precondition(lambda self: self.live is None)
     @rule(how=st.sampled_from(["delete", "empty", "garbage", "half"]))
     def cache_suffers(self, how: str) -> None:
@@ -257,18 +333,20 @@ class SyncMachine(RuleBasedStateMachine):
     # Syncs.
 
     @precondition(lambda self: self.live is None)
-    @rule(delete=st.booleans(), checksum=st.booleans(), jobs=st.sampled_from([1, 8]))
-    def sync(self, delete: bool, checksum: bool, jobs: int) -> None:
-        self.check(self.synced(delete=delete, checksum=checksum, jobs=jobs), deleted=delete)
+    @rule(delete=st.booleans(), checksum=st.booleans(), jobs=st.sampled_from([1, 8]), publish=st.booleans())
+    def sync(self, delete: bool, checksum: bool, jobs: int, publish: bool) -> None:
+        options = {"delete": delete, "checksum": checksum, "jobs": jobs, "publish_index": publish}
+        self.check(self.synced(**options), deleted=delete)
         self.second_sync_asks_for_a_listing_only()
 
     @precondition(lambda self: self.live is None)
     @rule(kind=TRANSIENT, nth=st.integers(1, 8), times=st.integers(1, 3))
     def sync_through_faults(self, kind: FaultKind, nth: int, times: int) -> None:
         self.proxy.inject(Fault(kind, nth=nth, times=times))
-        report = self.synced()
+        report = self.synced(publish_index=True)
         self.proxy.clear()
         self.check(report, deleted=False)
+        self.check_index()
         self.second_sync_asks_for_a_listing_only()
 
     @precondition(lambda self: self.live is None)
@@ -283,6 +361,7 @@ class SyncMachine(RuleBasedStateMachine):
         wait_for(lambda: bool(hit.fired) or not thread.is_alive(), "it is hit or done")
         self.kill(doomed)
         thread.join(60)
+        self.check_objects()
 
     def kill(self, doomed: Replicator) -> None:
         """From one moment on nothing of it reaches the server or the cache."""
@@ -314,6 +393,7 @@ class SyncMachine(RuleBasedStateMachine):
         """Until it has asked for something, or for as long as it takes to look at everything again."""
         before, until = self.proxy.counts, time.monotonic() + 0.3
         wait_for(lambda: self.proxy.counts != before or time.monotonic() > until, "it does something")
+        self.check_objects()
 
     @precondition(lambda self: self.live is None)
     @rule(path=st.sampled_from([E1, E3]), kind=TRANSIENT, operation=st.sampled_from(["PutObject", None]))
@@ -327,6 +407,14 @@ class SyncMachine(RuleBasedStateMachine):
             self.wait_a_little()
         self.finish()
 
+    @precondition(lambda self: self.live is not None and not self.foreign)
+    @rule()
+    def another_process(self) -> None:
+        """Replicates the same at the same time. Each leaves alone what it sees the other write."""
+        rival = self.replicator(cache=self.cache.with_name("rival"))
+        self.rivals = True
+        self.check_left_alone(rival.finish())
+
     @precondition(lambda self: self.live is not None)
     @rule()
     def finish(self) -> None:
@@ -335,8 +423,22 @@ class SyncMachine(RuleBasedStateMachine):
         report = live.finish()
         self.proxy.clear()
         wait_for(lambda: not threads_at_work(), "threads end")
+        if self.foreign or self.rivals:
+            self.check_left_alone(report)
+            self.let_go()
+            report = self.synced()
         self.check(report, deleted=False)
         self.second_sync_asks_for_a_listing_only()
+
+    def check_left_alone(self, report: SyncReport) -> None:
+        self.check_objects()
+        assert all("somebody else" in why for _, why in report.failed), report.failed
+        assert self.rivals or {path for path, _ in report.failed} <= self.foreign.keys()
+
+    def let_go(self) -> None:
+        """The next replication compares what is there, whoever wrote it."""
+        self.changed |= self.foreign.keys()
+        self.foreign, self.rivals = {}, False
 
     @precondition(lambda self: self.live is not None)
     @rule()
@@ -344,6 +446,24 @@ class SyncMachine(RuleBasedStateMachine):
         assert self.live is not None
         live, self.live = self.live, None
         self.kill(live)
+        self.check_objects()
+        self.let_go()
+
+    # An index.
+
+    @rule(of=st.sampled_from(["files", "objects"]))
+    def publish(self, of: str) -> None:
+        """At any moment, of what the cache says then, whatever became of the files; or of the objects."""
+        bucket = Bucket(self.bucket, Settings(endpoint_url=self.server))
+        if of == "objects":
+            update(BucketSource(self.url, bucket), BucketObjects(bucket, self.url.prefix))
+        elif self.live is not None:
+            publish_index(self.root, self.url, bucket, dict(self.live._cache.rows), {})
+        else:
+            cache = Cache(self.cache)
+            cache.close()
+            publish_index(self.root, self.url, bucket, cache.rows, {})
+        self.check_index()
 
 
 @pytest.fixture
@@ -355,7 +475,8 @@ def machine(
     monkeypatch.setattr(replicator, "_SCAN_SHARE", 3)
     client = moto_server.client()
     with FaultProxy(moto_server.endpoint) as proxy:
-        yield type("Machine", (SyncMachine,), {"proxy": proxy, "client": client, "base": tmp_path})
+        parts = {"proxy": proxy, "server": moto_server.endpoint, "client": client, "base": tmp_path}
+        yield type("Machine", (SyncMachine,), parts)
     client.close()
 
 

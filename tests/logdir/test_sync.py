@@ -9,12 +9,15 @@ import subprocess
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from logdirs import NAME, OPENING, age, append, event_file, framed, in_bucket, on_disk, write
 
 from bucketboard import EventFileWriter, IncompleteError, InvalidError, SyncReport, sync
 from bucketboard.index import BucketObjects, Index
+from bucketboard.logdir import replicator
+from bucketboard.logdir.publish import publish_index
 from bucketboard.logdir.report import SyncEvent
 from bucketboard.store.bucket import Bucket
 from bucketboard.store.settings import Settings
@@ -367,3 +370,35 @@ def test_the_index_is_made_of_the_files_here(place: Place, root: Path) -> None:
     assert in_bucket(place, "exp/a/") == on_disk(root / "a")
     assert report.complete
     assert spent(place, root, publish_index=True)[0] == {"ListObjectsV2": 1}
+
+
+@pytest.mark.parametrize("change", ["edited", "replaced", "shorter", "a pipe"])
+def test_the_index_says_nothing_that_the_object_does_not_hold(
+    place: Place, root: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """A file that changes between the upload and the index is left out of the index."""
+    for run in ("a", "b"):
+        writer = EventFileWriter(str(root / run))
+        for step in range(50):
+            writer.add_scalar("loss", step / 2, step, 1e9)
+        writer.close()
+    [file] = (root / "a").iterdir()
+
+    def later(*arguments: Any) -> str:
+        data = file.read_bytes()
+        if change == "edited":
+            with file.open("r+b") as opened:
+                opened.write(data[: len(OPENING)] + data[len(OPENING) :].replace(b"loss", b"gain"))
+        else:
+            file.unlink()
+            if change == "a pipe":
+                os.mkfifo(file)
+            else:
+                file.write_bytes(OPENING if change == "shorter" else data.replace(b"loss", b"gain"))
+        return publish_index(*arguments)
+
+    monkeypatch.setattr(replicator, "publish_index", later)
+    report = go(place, root, publish_index=True)
+    assert report.complete
+    found = Index.open(BucketObjects(Bucket(place.bucket, Settings(endpoint_url=place.proxy.url)), "exp/"))
+    assert [path.partition("/")[0] for path in found.files] == ["b"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bucketboard import SummaryWriter
 from bucketboard.testing import Fault, FaultKind
 from promised import MIB, Place, blob, first_record, framed, records, steps
 
@@ -154,3 +155,13 @@ def test_after_the_limit_was_reached_logging_goes_on(
     writer.close()
     assert [kind.__name__ for kind in place.kinds()].count("DroppedError") == 2
     assert len(place.payloads()) == 20_002 - writer.dropped
+
+
+def test_hyperparameters_of_the_run_itself_lie_beside_its_scalars(new_place: Callable[..., Place]) -> None:
+    """``run_name="."``, as is usual where a sub-run is not wanted."""
+    place = new_place("moto")
+    with SummaryWriter(f"s3://{place.bucket}/exp/run", endpoint_url=place.proxy.url) as writer:
+        writer.add_scalar("loss", 1.0, 1)
+        writer.add_hparams({"lr": 0.1}, {"accuracy": 0.5}, run_name=".")
+    assert {key.rpartition("/")[0] for key in place.event_keys()} == {"exp/run"}
+    assert len(place.event_keys()) == 2

@@ -222,7 +222,8 @@ class MemoryBucket(Bucket):
                 self.dead = True
                 raise Killed
             if kind in ("lost", "masked", "killed-after"):
-                action()
+                with contextlib.suppress(ClientError):  # what it would have answered is lost as well
+                    action()
                 if kind == "killed-after":
                     self.dead = True
                     raise Killed

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from botocore.loaders import JSONFileLoader
 
 from bucketboard.store.bucket import Bucket, Content
 from bucketboard.store.capabilities import capabilities_of
@@ -51,6 +52,18 @@ def test_a_client_is_shared_by_equal_settings_only() -> None:
     ]
     assert len({id(s3_client(settings)) for settings in [one, *others]}) == len(others) + 1
     assert s3_client(one, attempts=5) is not s3_client(one)
+
+
+def test_clients_of_other_endpoints_share_what_botocore_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    s3_client(Settings(endpoint_url="http://one.example"))
+    read: list[str] = []
+    load = JSONFileLoader.load_file
+    monkeypatch.setattr(
+        JSONFileLoader, "load_file", lambda self, path: (read.append(path), load(self, path))[1]
+    )
+    for number in range(3):
+        s3_client(Settings(endpoint_url=f"http://other{number}.example"))
+    assert read == []
 
 
 def test_a_client_is_forgotten_when_it_is_old_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,24 +121,24 @@ def test_parent_and_forked_child_both_write(server: Server, bucket: tuple[Any, s
 def test_a_child_forked_while_the_parent_makes_a_client_is_not_blocked(
     monkeypatch: pytest.MonkeyPatch, moto_server: Server
 ) -> None:
-    import boto3
+    import botocore.session
 
     making, go_on = threading.Event(), threading.Event()
-    session = boto3.session.Session
+    session = botocore.session.get_session
 
     def slow_session(*args: Any, **kwargs: Any) -> Any:
         making.set()
         go_on.wait(30)
         return session(*args, **kwargs)
 
-    monkeypatch.setattr(boto3.session, "Session", slow_session)
+    monkeypatch.setattr(botocore.session, "get_session", slow_session)
     settings = Settings(endpoint_url=moto_server.endpoint, region="eu-north-1")
     thread = threading.Thread(target=s3_client, args=(settings,))
     thread.start()
     making.wait(30)
 
     def child() -> None:
-        boto3.session.Session = session
+        botocore.session.get_session = session
         assert s3_client(settings).meta.endpoint_url == moto_server.endpoint
 
     try:

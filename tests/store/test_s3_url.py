@@ -90,3 +90,18 @@ def test_the_longest_key_is_accepted() -> None:
 )
 def test_is_s3_url(path: object, expected: bool) -> None:
     assert is_s3_url(path) is expected
+
+
+@pytest.mark.parametrize(
+    ("key", "resolved"),
+    [
+        ("exp/run1", "exp/run1"),
+        ("exp/run1/.", "exp/run1"),
+        ("exp/./run1/../run2", "exp/run2"),
+        ("../../x", "x"),
+        ("..", ""),
+        ("a//b/.hidden/...", "a//b/.hidden/..."),
+    ],
+)
+def test_what_a_path_joined_by_a_framework_means(key: str, resolved: str) -> None:
+    assert S3Url("b", key).resolved == S3Url("b", resolved)

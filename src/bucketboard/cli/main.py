@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from bucketboard import __version__
-from bucketboard.cli import (
-    archive,
-    compact,
-    demo,
-    doctor,
-    export,
-    index,
-    info,
-    label,
-    ls,
-    mv,
-    prune,
-    pull,
-    recover,
-    rm,
-    run,
-    serve,
-    sync,
-    undelete,
-    verify,
-)
 from bucketboard.errors import BucketboardError, InvalidError
 
 __all__ = ["main"]
 
 _COMMANDS = (
-    *(serve, index, run, sync, pull, recover),
-    *(ls, info, label, verify, export),
-    *(rm, undelete, prune, mv, archive, compact),
-    *(doctor, demo),
+    *("serve", "index", "run", "sync", "pull", "recover"),
+    *("ls", "info", "label", "verify", "export"),
+    *("rm", "undelete", "prune", "mv", "archive", "compact"),
+    *("doctor", "demo"),
 )
 _EXAMPLES = """\
 examples:
@@ -68,7 +48,8 @@ _INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = _parser()
+    # Where the command is clear the modules of the others are not loaded.
+    parser = _parser([name for name in _COMMANDS if arguments[:1] == [name]] or _COMMANDS)
     # argparse can't give what follows "--" to one command when options stand between the positionals.
     own, separator, rest = _split(arguments)
     options = parser.parse_args(own)
@@ -91,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bucketboard",
         description="TensorBoard, living in your S3 bucket.",
@@ -100,8 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"bucketboard {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in _COMMANDS:
-        command.add_parser(commands)
+    for name in names:
+        importlib.import_module(f"bucketboard.cli.{name}").add_parser(commands)
     return parser
 
 

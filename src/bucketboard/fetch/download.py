@@ -24,8 +24,8 @@ __all__ = ["CHUNK", "PART", "Download", "Fetched", "Stopped", "agrees", "date", 
 PART = 8 << 20
 """Bytes of one ranged request."""
 CHUNK = 1 << 20
-_PARTS_IN_MEMORY = 16
-"""Parts of all files together that may be waiting for their turn: 128 MiB."""
+_PARTS_AHEAD = 8
+"""Parts of all files together that may be waiting in memory for their turn: 64 MiB."""
 _GENERATIONS = 4
 """How often an object may change while it is fetched, before it is left to a later pull."""
 _MD5 = re.compile(r"([0-9a-f]{32})(?:-([1-9]\d{0,4}))?")
@@ -127,7 +127,7 @@ class Download:
         self._stop = stop
         self._on_bytes = on_bytes
         self._parts = ThreadPoolExecutor(jobs, thread_name_prefix="bucketboard-part")
-        self._room = threading.Semaphore(_PARTS_IN_MEMORY)
+        self._room = threading.Semaphore(_PARTS_AHEAD)
         self._lock = threading.Lock()
         self.requests = 0
 
@@ -187,7 +187,8 @@ class Download:
             if filling.position > info.size:
                 filling.restart()
             resumed = filling.position > start
-            self._on_bytes(filling.position - start)
+            if resumed:
+                self._on_bytes(filling.position - start)
             try:
                 told = self._fill(filling, info, whole)
             except UnavailableError as error:
@@ -223,7 +224,7 @@ class Download:
             return told
         while True:
             try:
-                for piece, said in self._pieces(filling.position, replace(info, etag=etag), whole):
+                for piece, said in self._pieces(filling.position, info, etag, whole):
                     if told is None:
                         told = said
                     filling.write(piece)
@@ -240,20 +241,24 @@ class Download:
                 raise UnavailableError(
                     f"s3://{self._bucket.name}/{info.key}: {filling.position} of {info.size} bytes came"
                 )
-            return replace(told, last_modified=info.last_modified or told.last_modified)
+            if info.last_modified in (None, told.last_modified):
+                return told
+            return replace(told, last_modified=info.last_modified)
 
-    def _pieces(self, position: int, info: ObjectInfo, whole: bool) -> Iterator[tuple[bytes, ObjectInfo]]:
+    def _pieces(
+        self, position: int, info: ObjectInfo, etag: str, whole: bool
+    ) -> Iterator[tuple[bytes, ObjectInfo]]:
         """The object's bytes from ``position``, in order, each piece with what was said of the object.
 
         ``whole`` asks for them in one answer.
         """
         left = info.size - position
         if left > PART and not whole:
-            yield from self._in_parallel(position, info)
+            yield from self._in_parallel(position, info, etag)
             return
         self._check()
         self.count()
-        condition = info.etag or None
+        condition = etag or None
         if left <= CHUNK:
             yield self._bucket.get(info.key, position, info.size if position else None, if_match=condition)
             return
@@ -264,31 +269,44 @@ class Download:
             self._check()
             yield piece, told
 
-    def _in_parallel(self, position: int, info: ObjectInfo) -> Iterator[tuple[bytes, ObjectInfo]]:
-        under_way: deque[Future[tuple[list[bytes], ObjectInfo]]] = deque()
+    def _in_parallel(self, position: int, info: ObjectInfo, etag: str) -> Iterator[tuple[bytes, ObjectInfo]]:
+        """In parts: one as it arrives, those behind it ahead of their turn as far as there is room."""
+        ahead: deque[Future[tuple[Iterable[bytes], ObjectInfo]]] = deque()
+
+        def reach(position: int) -> int:
+            while position < info.size and self._room.acquire(blocking=False):
+                stop = min(position + PART, info.size)
+                ahead.append(self._parts.submit(self._collected, info.key, etag, position, stop))
+                position = stop
+            return position
+
         try:
-            while position < info.size or under_way:
-                # The first part waits for room, further ones take what there is.
-                while position < info.size and self._room.acquire(blocking=not under_way):
-                    stop = min(position + PART, info.size)
-                    under_way.append(self._parts.submit(self._part, info, position, stop))
-                    position = stop
-                pieces, told = under_way[0].result()
-                for piece in pieces:
-                    yield piece, told
-                under_way.popleft()
+            while position < info.size or ahead:
+                if not ahead:
+                    start, stop = position, min(position + PART, info.size)
+                    direct, told = self._part(info.key, etag, start, stop)
+                    position = reach(stop)
+                    yield from ((piece, told) for piece in direct)
+                    continue
+                position = reach(position)
+                pieces, told = ahead[0].result()
+                yield from ((piece, told) for piece in pieces)
+                ahead.popleft()
                 self._room.release()
         finally:
-            for future in under_way:
+            for future in ahead:
                 future.cancel()
                 with contextlib.suppress(BaseException):
                     future.result()
                 self._room.release()
 
-    def _part(self, info: ObjectInfo, start: int, stop: int) -> tuple[list[bytes], ObjectInfo]:
+    def _part(self, key: str, etag: str, start: int, stop: int) -> tuple[Iterator[bytes], ObjectInfo]:
         self._check()
         self.count()
-        pieces, told = self._bucket.stream(info.key, start, stop, if_match=info.etag or None)
+        return self._bucket.stream(key, start, stop, if_match=etag or None)
+
+    def _collected(self, key: str, etag: str, start: int, stop: int) -> tuple[Iterable[bytes], ObjectInfo]:
+        pieces, told = self._part(key, etag, start, stop)
         return list(pieces), told
 
     def _check(self) -> None:

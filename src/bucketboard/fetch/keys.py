@@ -40,7 +40,7 @@ def refusal_of(path: str, room: int = PATH_BYTES) -> str | None:
         encoded = os.fsencode(path)
     except UnicodeEncodeError:
         return "it can't be encoded as a file name"
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in path):
+    if not path.isprintable() and any(unicodedata.category(character) in ("Cc", "Cs") for character in path):
         return "it has control characters in it"
     if "\\" in path:
         return "it has a backslash in it"

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
+from bucketboard.home import cache_directory
 
 __all__ = ["INODES", "Pulled", "PulledState"]
 
@@ -49,24 +49,27 @@ class PulledState:
 
     def __init__(self, source: str, target: Path) -> None:
         name = hashlib.sha256(f"{source}\0{os.path.realpath(target)}".encode(errors="surrogateescape"))
-        self._path = platformdirs.user_cache_path("bucketboard") / "pull" / f"{name.hexdigest()[:32]}.sqlite"
         self._lock = threading.Lock()
         self._pending: dict[str, Pulled] = {}
         self._known: dict[str, Pulled] = {}
         self._database: sqlite3.Connection | None = None
+        try:
+            path = cache_directory() / "pull" / f"{name.hexdigest()[:32]}.sqlite"
+        except OSError:
+            return
         for attempt in range(2):
             try:
-                self._open()
+                self._open(path)
                 return
             except (sqlite3.Error, OSError, TypeError):
                 self._close()
                 if attempt == 0:  # damaged, perhaps
                     with contextlib.suppress(OSError):
-                        self._path.unlink()
+                        path.unlink()
 
-    def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(self._path, timeout=5, check_same_thread=False)
+    def _open(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._database = sqlite3.connect(path, timeout=5, check_same_thread=False)
         [(version,)] = self._database.execute("PRAGMA user_version").fetchall()
         if version not in (0, _VERSION):
             self._database.execute("DROP TABLE IF EXISTS pulled")

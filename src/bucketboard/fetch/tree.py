@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from bucketboard.errors import BucketboardError, Reason, UnavailableError
@@ -133,6 +133,7 @@ class PulledTree:
         self._watcher = watcher
         self._stop = stop
         self._dry_run = dry_run
+        self._jobs = jobs
         self._report = PullReport()
         self._lock = threading.Lock()
         self._fold = None if dry_run else target.folding()
@@ -191,16 +192,19 @@ class PulledTree:
             turns.setdefault(path.rpartition("/")[0], _Turns()).expect(path)
         others = [path for path in objects if not is_event_file(path)]
         others.sort(key=lambda path: -objects[path].size)  # what takes longest begins first
-        waiting = {
-            self._pool.submit(self._bring_one, path, objects[path], turns.get(path.rpartition("/")[0]))
-            for path in [*events, *others]
-        }
-        while waiting:
-            done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-            for future in done:
-                future.result()
-            if self._stop.is_set():
-                waiting = {future for future in waiting if not future.cancel()}
+        left = iter([*events, *others])
+        taking = threading.Lock()
+
+        def bring() -> None:
+            try:
+                while not self._stop.is_set() and (path := _next(left, taking)) is not None:
+                    self._bring_one(path, objects[path], turns.get(path.rpartition("/")[0]))
+            except BaseException:
+                self._stop.set()
+                raise
+
+        for future in [self._pool.submit(bring) for _ in range(min(self._jobs, len(objects)))]:
+            future.result()
 
     def _bring_one(self, path: str, info: ObjectInfo, turns: _Turns | None) -> None:
         prepared, blocks = None, False
@@ -220,7 +224,8 @@ class PulledTree:
         if self._stop.is_set():
             raise Stopped
         plan = self._files.plan(path, info)
-        self._watcher.add(bytes_total=-(info.size if plan is None else plan.start))
+        if plan is None or plan.start:
+            self._watcher.add(bytes_total=-(info.size if plan is None else plan.start))
         if plan is None:
             with self._lock:
                 self._report.skipped += 1
@@ -298,6 +303,11 @@ class _Turns:
             self._arrived[path] = act
             while self._expected and self._expected[0] in self._arrived:
                 self._held = self._arrived.pop(self._expected.popleft())(self._held)
+
+
+def _next(paths: Iterator[str], taking: threading.Lock) -> str | None:
+    with taking:
+        return next(paths, None)
 
 
 def _shown(key: str) -> str:

@@ -12,9 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import platformdirs
-
 from bucketboard.errors import BucketboardError, InvalidError, Reason, UnavailableError
+from bucketboard.home import cache_directory
 from bucketboard.index.objects import Stored
 
 __all__ = ["Directory", "local_index"]
@@ -99,14 +98,14 @@ def local_index(location: str, limit: int, root: Path | None = None) -> Director
 
     Those of other locations that were not used for longest are removed until all are within ``limit`` bytes.
     """
-    root = root or Path(platformdirs.user_cache_dir("bucketboard")) / "index"
-    own = root / hashlib.sha256(location.encode()).hexdigest()[:32]
     try:
+        root = root or cache_directory() / "index"
+        own = root / hashlib.sha256(location.encode()).hexdigest()[:32]
         own.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.utime(own)
         _evict(root, own, limit)
     except OSError as error:
-        raise UnavailableError(f"no index can be kept in {root}: {error}") from error
+        raise UnavailableError(f"no index can be kept in {root or 'a cache of the user'}: {error}") from error
     return Directory(own)
 
 

@@ -18,6 +18,8 @@ _PATCHES = {
     "tensorboard.compat": "gfile:divert",
     "tensorboard.compat.tensorflow_stub.io.gfile": "registries:file_layer",
     "tensorboardX.record_writer": "registries:tensorboardx",
+    "tensorboardX.writer": "methods:tensorboardx",
+    "accelerate.tracking": "methods:accelerate",
     "fsspec.registry": "registries:fsspec",
 }
 """What changes which module, as a module here and a function in it: imported when the other one is."""
@@ -34,9 +36,9 @@ def install(**options: Any) -> None:
         writer = torch.utils.tensorboard.SummaryWriter("s3://bucket/exp/run1")
 
     Changed is what becomes of ``s3://`` in TensorBoard's file layer (torch's writer, Lightning, Hugging Face
-    and ``tensorboard.summary`` use it), in tensorboardX and, where s3fs is not installed, in fsspec: nothing
-    else. A framework that is not imported yet is changed when it is; none is imported here. Installing again
-    only changes the options.
+    and ``tensorboard.summary`` use it), in tensorboardX, in Accelerate's tracker and, where s3fs is not
+    installed, in fsspec: nothing else. A framework that is not imported yet is changed when it is; none is
+    imported here. Installing again only changes the options.
 
     Args:
         options: those of `SummaryWriter` for the writers that frameworks make: ``upload_every``, ``spool``,

@@ -14,8 +14,7 @@ import time
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
-import platformdirs
-
+from bucketboard.home import cache_directory
 from bucketboard.replication.log import State
 
 __all__ = ["Cache", "Row", "default_path"]
@@ -46,17 +45,22 @@ class Row:
     strays: bool = False
 
 
-def default_path(*identity: str) -> Path:
-    """The file of the replication that ``identity`` (directory, endpoint, URL) names."""
+def default_path(*identity: str) -> Path | None:
+    """The file of the replication that ``identity`` (directory, endpoint, URL) names; None without a home."""
     digest = hashlib.sha256("\0".join(identity).encode(errors="surrogateescape")).hexdigest()[:32]
-    return Path(platformdirs.user_cache_dir("bucketboard", appauthor=False)) / "sync" / f"{digest}.sqlite3"
+    try:
+        return cache_directory() / "sync" / f"{digest}.sqlite3"
+    except OSError:
+        return None
 
 
 class Cache:
     """Rows by path, in memory and in a file. A file that can't be used is done without."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
+        self.trouble = ""
+        """Why nothing is remembered, if so."""
         self.rows: dict[str, Row] = {}
         self.found = False
         """Whether there was a file to begin with."""
@@ -64,15 +68,20 @@ class Cache:
         self._flushed = time.monotonic()
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.Lock()
+        if path is None:
+            self.trouble = "the user has no home directory"
+            return
         try:
             self._open(path)
-        except (OSError, sqlite3.OperationalError):  # no room, no permission, held by another
-            self._abandon()
+        except (OSError, sqlite3.OperationalError) as error:  # no room, no permission, held by another
+            self._abandon(error)
         except sqlite3.DatabaseError:  # of another version, or damaged: begin anew
             self._discard()
             self.rows = {}
-            with contextlib.suppress(OSError, sqlite3.Error):
+            try:
                 self._open(path)
+            except (OSError, sqlite3.Error) as again:
+                self._abandon(again)
 
     def _open(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -127,17 +136,20 @@ class Cache:
                     f"INSERT OR REPLACE INTO files VALUES ({marks})",  # noqa: S608
                     [(path, *astuple(row)) for path, row in changed.items() if row],
                 )
-        except sqlite3.OperationalError:
-            self._abandon()
+        except sqlite3.OperationalError as error:
+            self._abandon(error)
         except sqlite3.Error:  # damaged where it was not read before
             self._discard()
 
     def _discard(self) -> None:
         self._abandon()
         with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
+            if self._path is not None:
+                self._path.unlink(missing_ok=True)
 
-    def _abandon(self) -> None:
+    def _abandon(self, why: Exception | None = None) -> None:
+        if why is not None:
+            self.trouble = f"{self._path}: {getattr(why, 'strerror', None) or why}"
         if self._connection is not None:
             self._connection.close()
             self._connection = None

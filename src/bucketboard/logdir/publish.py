@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from bucketboard.errors import Reason, UnavailableError
 from bucketboard.events.filename import is_event_file
 from bucketboard.logdir.cache import Row
+from bucketboard.logdir.source import Source
+from bucketboard.logdir.tree import Found
 from bucketboard.replication.log import State
 from bucketboard.replication.metadata import ObjectMetadata
+from bucketboard.replication.replica import LogChanged
 from bucketboard.store.bucket import Bucket, ObjectInfo
 from bucketboard.store.url import S3Url
 
@@ -44,6 +48,7 @@ class _Replicated:
         self._url = url
         self._bucket = bucket
         self._rows = {path: row for path, row in rows.items() if row.etag and is_event_file(path)}
+        self._checked: dict[str, Found] = {}
 
     def files(self) -> dict[str, ObjectInfo]:
         """What the bucket has, by path."""
@@ -54,17 +59,29 @@ class _Replicated:
         return found
 
     def get(self, path: str, start: int = 0, stop: int | None = None) -> tuple[bytes, ObjectInfo]:
-        """Bytes of a file that is stored."""
+        """Bytes of a file that is stored, and still begins with what was stored of it."""
         row = self._rows.get(path)
         if row is None:
             raise UnavailableError(f"{path} is not replicated from here", reason=Reason.NOT_FOUND)
         end = row.length if stop is None else min(stop, row.length)
         try:
-            with (self._root / path).open("rb") as file:
-                file.seek(start)
-                data = file.read(max(0, end - start))
+            with Source(self._root, Found.of(path, os.stat(self._root / path))) as source:
+                data = source.read(start, max(start, end))
+                self._check(source, row)
         except OSError as error:
             raise UnavailableError(f"{path}: {error.strerror}", reason=Reason.NOT_FOUND) from error
+        except LogChanged as error:
+            raise UnavailableError(str(error), reason=Reason.NOT_FOUND) from error
         said = ObjectMetadata(row.log_id, "", row.length, 0, State(row.state), self._user)
         metadata = said.headers()
         return data, ObjectInfo(f"{self._url.prefix}{path}", row.length, row.etag, metadata=metadata)
+
+    def _check(self, source: Source, row: Row) -> None:
+        """Whether what was just read is what was stored: the file may have changed since it was sent."""
+        found = source.found
+        same = (found.inode, found.size, found.mtime_ns) == (row.inode, row.size, row.mtime_ns)
+        if (same or self._checked.get(found.path) == found) and source.unchanged:
+            return
+        if source.crc(row.length) != row.crc:
+            raise LogChanged(f"{found.path} does not begin with what was stored of it")
+        self._checked[found.path] = found

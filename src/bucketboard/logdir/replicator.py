@@ -95,7 +95,7 @@ class Replicator:
             self._root, self._options.selection, self._account.refused, key_bytes=len(url.prefix.encode())
         )
         identity = (os.path.realpath(self._root), settings.endpoint() or "", str(url))
-        self._cache = Cache(Path(self._options.cache or default_path(*identity)))
+        self._cache = Cache(self._options.cache or default_path(*identity))
         self._agenda = Agenda()
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._senders = Workers(self._options.jobs, "bucketboard-send")
@@ -204,6 +204,12 @@ class Replicator:
         self._senders.close()
         self._lookers.close()
         self._cache.close()
+        if self._cache.trouble and not self._options.dry_run:
+            self._account.once(
+                "cache",
+                "",
+                f"what was sent is not remembered, the next time files are read again: {self._cache.trouble}",
+            )
         report, meter = self._account.report, self._bucket.meter
         report.bytes, report.requests = meter.bytes_sent, meter.requests
         report.seconds = time.monotonic() - self._began

@@ -18,11 +18,11 @@ QUIET = frozenset({"sent", "would send", "deleted", "would delete"})
 class SyncEvent:
     """One thing that happened.
 
-    ``kind``: "sent" (``bytes`` of ``path`` are new in the bucket), "replaced" (and why), "deleted", "damaged"
-    (an event file was stored with a torn or corrupt part), "refused" (a file that takes no part, and why),
-    "whole" (files are sent whole, and why), "polling" (scans alone find changes), "index" (what became
-    of it), "retry" (it will be tried again), "failed" (it will not), or, with ``dry_run``, "would send",
-    "would replace", "would delete".
+    ``kind``: "sent" (``bytes`` of ``path`` are new in the bucket), "replaced" (and why), "deleted",
+    "damaged" (an event file was stored with a torn or corrupt part), "refused" (a file that takes no part,
+    and why), "whole" (files are sent whole, and why), "polling" (scans alone find changes), "cache" (why
+    what was sent is not remembered), "index" (what became of it), "retry" (it will be tried again),
+    "failed" (it will not), or, with ``dry_run``, "would send", "would replace", "would delete".
     """
 
     kind: str

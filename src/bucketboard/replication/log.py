@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import enum
+import errno
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from bucketboard.errors import BucketboardError, CorruptDataError, DroppedError, InvalidError
+from bucketboard.errors import (
+    BucketboardError,
+    CorruptDataError,
+    DroppedError,
+    InvalidError,
+    UnavailableError,
+)
 from bucketboard.events import record
 from bucketboard.events.event import ScalarEncoder, file_version_event
 from bucketboard.events.first_values import FirstValues
@@ -175,6 +183,8 @@ class EventLog:
         self._finished_stored = Mark()
         self._sequence = len(self.files)
         self._dropped_at = -1
+        self._dividing: tuple[str, ...] = ()
+        """The log ids of the files whose records are being moved."""
         self._encode = ScalarEncoder().record
         self._first_values = FirstValues()
         self._lock = threading.RLock()
@@ -244,6 +254,8 @@ class EventLog:
     def _begin_file(self) -> LogFile:
         self._first_values.new_file()
         file = self._new_file(self._sequence)
+        if self._dividing:
+            file.storage.note(instead_of=self._dividing)
         self._sequence += 1
         self.files.append(file)
         return file
@@ -271,31 +283,56 @@ class EventLog:
     def divide(self) -> None:
         """Give everything that is not stored files of its own, none longer than the roll size.
 
-        What the oldest file has in S3 stays a finished object; the records behind it move to new files.
+        What the oldest file has in S3, which must be known, stays a finished object; the records behind it
+        move to new files. Killed at any moment, the spool has each record in a file that counts, once.
+
+        Raises:
+            UnavailableError: the disk does not take or give the bytes; nothing has changed.
         """
         with self._lock:
             old = list(self.files)
-            state = old[-1].state if old else State.LIVE
+            limit, self._limit = self._limit, float("inf")  # these bytes are within it already
+            self._dividing = tuple(file.log_id for file in old)
             self.files.clear()
-            for file in old:
-                self._learn_tags(file)
-                moved = file.storage.read(file.stored.bytes, file.end.bytes)
+            try:
+                for file in old:
+                    self._learn_tags(file)
+                    moved = file.storage.read(file.stored.bytes, file.end.bytes)
+                    skip = 0 if file.stored.bytes else file.begin.bytes
+                    self.write([entry.payload for entry in record.scan(moved, skip)])
+                    if any(file.storage.written < file.end.bytes for file in self.files):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except Exception as error:
+                for file in self.files:
+                    file.storage.remove()
+                self.files = deque(old)
+                self._first_values.new_file()
+                if not isinstance(error, OSError):
+                    raise
+                raise UnavailableError(
+                    f"what waits for S3 can't be moved to smaller files: {error}",
+                    hint="make room where the spool lies; what is there is kept",
+                ) from error
+            finally:
+                self._limit, self._dividing = limit, ()
+            for file in old:  # from the first one's end on, the new files count for whoever recovers them
+                file.storage.remove()
                 self._finished += file.stored.mark
                 self._finished_stored += file.stored.mark
-                skip = 0 if file.stored.bytes else file.begin.bytes
-                payloads = [entry.payload for entry in record.scan(moved, skip)]
-                limit, self._limit = self._limit, float("inf")  # these bytes are within it already
-                self.write(payloads)
-                self._limit = limit
-                file.storage.remove()
-            if state is not State.LIVE:
-                self.seal(state)
+            if old and old[-1].sealed:
+                self.seal(old[-1].state)
 
     def _learn_tags(self, file: LogFile) -> None:
         """Take the tags' metadata from what is stored: of a file found in the spool it is not known yet."""
         if file.storage.first == 0:
             for entry in record.scan(file.storage.read(0, file.stored.bytes)):
                 self._first_values.complete(entry.payload)
+
+    @property
+    def empty(self) -> bool:
+        """Whether no file is left; never between two steps of a change."""
+        with self._lock:
+            return not self.files
 
     @property
     def logged(self) -> Mark:

@@ -15,10 +15,10 @@ from typing import Any
 from bucketboard.errors import BucketboardError, CorruptDataError
 from bucketboard.replication.log import EventLog, LogFile, State
 from bucketboard.replication.options import Options
-from bucketboard.replication.spool import Header, SpoolStorage, default_directories, entries
+from bucketboard.replication.spool import Header, SpoolStorage, default_directories, entries, superseded
 from bucketboard.replication.uploader import Sidecar, Target, Uploader
 from bucketboard.store.bucket import Bucket
-from bucketboard.store.settings import Settings
+from bucketboard.store.settings import Settings, from_environ
 
 __all__ = ["Recovered", "recover_logs"]
 
@@ -68,7 +68,16 @@ def recover_logs(
     for storages in taken.values():
         storages.sort(key=lambda storage: storage.header.sequence)
         left = max(0.0, min(wait, deadline - time.monotonic()))
-        for result in _DeadWriter(storages, settings).send(dry_run, left):
+        try:
+            found = _DeadWriter(storages, settings).send(dry_run, left)
+        except (
+            Exception
+        ) as error:  # what one header says, be it from another version, must not keep others back
+            said = str(error) if isinstance(error, BucketboardError) else f"{type(error).__name__}: {error}"
+            found = [_result(storage.path, "failed", error=said) for storage in storages]
+            for storage in storages:
+                storage.close()
+        for result in found:
             done(result)
     return results
 
@@ -96,14 +105,18 @@ class _DeadWriter:
         self._directory = storages[0].path.parent
         self._storages = storages
         given = {name: value for name, value in settings.items() if value is not None}
-        self._settings = Settings(**{**self._header.settings, **given})
+        self._settings = from_environ(Settings, {**self._header.settings, **given}, {})
         self._errors: list[BucketboardError] = []
 
     def send(self, dry_run: bool, wait: float) -> list[Recovered]:
         files: list[tuple[SpoolStorage, LogFile]] = []
         sidecars: list[SpoolStorage] = []
         results: list[Recovered] = []
+        twice = superseded(self._storages)
         for storage in self._storages:
+            if storage.header.log_id in twice:
+                storage.close() if dry_run else storage.remove()
+                continue
             if storage.header.kind == "file":
                 sidecars.append(storage)
                 continue
@@ -156,14 +169,22 @@ class _DeadWriter:
             uploader.add(Sidecar(storage.header.name, storage))
         uploader.begin_close()
         uploader.start()
-        uploader.close(wait)
+        complete = uploader.close(wait)
         error = uploader.error
         uploader.let_go()
-        return str(error) if error else ""
+        if complete:
+            return ""
+        return str(error) if error else f"{target}: not stored within {wait:g} s; what is left is kept"
 
     def _new_file(self, sequence: int) -> LogFile:
         log_id = uuid.uuid4().hex
         header = dataclasses.replace(
-            self._header, log_id=log_id, kind="events", name="", sequence=self._sequence + sequence, sent=0
+            self._header,
+            log_id=log_id,
+            kind="events",
+            name="",
+            sequence=self._sequence + sequence,
+            sent=0,
+            instead_of=(),
         )
         return LogFile.new(log_id, SpoolStorage.create(self._directory, header))

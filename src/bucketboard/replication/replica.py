@@ -12,7 +12,6 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import timedelta
 from typing import TypeVar
 
 from bucketboard.errors import BucketboardError, FencedError, InvalidError, Reason, UnavailableError
@@ -30,8 +29,6 @@ __all__ = ["PARTS_AT_ONCE", "LogChanged", "NameTaken", "ObjectGone", "Replica", 
 CONTENT_TYPE = "application/octet-stream"
 PARTS_AT_ONCE = 4
 """Parts of one object that are copied or sent side by side."""
-_CLOCK_STEP = timedelta(seconds=1)
-"""How coarsely S3 tells times."""
 _STRAY_TRIES = 3
 _REFUSALS = (Reason.PRECONDITION, Reason.CONFLICT, Reason.NOT_FOUND, Reason.NO_SUCH_UPLOAD)
 
@@ -189,28 +186,35 @@ class Replica:
         except BucketboardError as error:
             self._failed(error)
 
+    def settle(self) -> None:
+        """Make sure of what the object holds, before it is left as it is and the rest goes elsewhere.
+
+        Raises:
+            ObjectGone: it holds nothing any more, and its beginning is no longer at hand.
+            FencedError: somebody else wrote to it.
+            BucketboardError: it did not work this time.
+        """
+        if not self._known:
+            self._see()
+        self.drop_strays()
+
     def drop_strays(self) -> None:
         """Abort what failed attempts of ours left of multipart uploads on this very key.
 
         Tried a few times: what is left is billed until a lifecycle rule removes it, and nobody else will.
         """
-        if not self._strays or not self._file.name or self._etag is None:
+        if not self._strays or not self._file.name:
             return
         for _ in range(_STRAY_TRIES):
             try:
-                self._abort_strays()
+                for upload_id, _started in list(self._bucket.uploads(self.key)):
+                    self._bucket.abort_upload(self.key, upload_id)
             except UnavailableError:
                 continue
             except BucketboardError:  # not permitted, or not known here
                 return
             self._strays = False
             return
-
-    def _abort_strays(self) -> None:
-        acknowledged = self._bucket.head(self.key).last_modified
-        for upload_id, started in list(self._bucket.uploads(self.key)):
-            if acknowledged is not None and started < acknowledged + _CLOCK_STEP:
-                self._bucket.abort_upload(self.key, upload_id)
 
     def _rename(self) -> None:
         if self._names is None:
@@ -404,12 +408,12 @@ class Replica:
 
     def _failed(self, error: BucketboardError) -> None:
         """Forget what was known; find out at once what a refused condition means, else leave it for later."""
+        if error.reason is Reason.DENIED and self._etag is not None:  # the object is what it was
+            raise SegmentsNeeded(f"replacing the object is refused ({error.message})") from error
         before = (self._etag, self._file.name)
         self._known = False
         if error.reason is Reason.OUTCOME_UNKNOWN:
             self._uncertain = self._attempted[-1] if self._attempted else None
-        if error.reason is Reason.DENIED and self._etag is not None:
-            raise SegmentsNeeded(f"replacing the object is refused ({error.message})") from error
         if error.reason not in _REFUSALS:
             raise error
         self._look(refused=error.reason is Reason.PRECONDITION)
@@ -423,18 +427,24 @@ class Replica:
             self._adopt(info)
 
     def _look(self, *, refused: bool = False) -> None:
+        """Find out what is stored, as far as looking is permitted."""
+        try:
+            self._see()
+        except BucketboardError as error:
+            if error.reason is not Reason.DENIED:
+                raise
+            self._look_blind(error, refused)
+
+    def _see(self) -> None:
         """Find out what is stored, and adopt it if it is a prefix of this log."""
         try:
             info = self._bucket.head(self.key)
         except BucketboardError as error:
-            if error.reason is Reason.DENIED:
-                self._look_blind(error, refused)
-            elif error.reason is Reason.NOT_FOUND:
-                self._gone()
-            else:
+            if error.reason is not Reason.NOT_FOUND:
                 raise
-            return
-        self._adopt(info)
+            self._gone()
+        else:
+            self._adopt(info)
 
     def _adopt(self, info: ObjectInfo) -> None:
         metadata = ObjectMetadata.parse(info.metadata)

@@ -15,12 +15,13 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from bucketboard.errors import CorruptDataError, InvalidError
+from bucketboard.home import state_directory
 from bucketboard.replication.storage import FileStorage
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "on_network",
     "prepare_directory",
     "remove_finished",
+    "superseded",
 ]
 
 FORMAT = 1
@@ -44,6 +46,16 @@ _ORPHAN_SECONDS = 60
 _NETWORK_TYPES = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "9p", "afs", "fuse.", "wekafs")
 _OCTAL = re.compile(r"\\([0-7]{3})")  # how the mount table writes spaces and the like
 
+_TYPES: dict[str, Any] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "Mapping[str, Any]": Mapping,
+    "Mapping[str, str]": Mapping,
+    "tuple[str, ...]": tuple,
+}
+"""Of the fields of a header."""
+
 _held: set[str] = set()
 """Log ids whose lock this process holds: opening such a file again would drop the lock."""
 os.register_at_fork(after_in_child=_held.clear)
@@ -55,6 +67,8 @@ class Header:
 
     ``kind`` is "events" for an event file and "file" for any other; ``name`` is its name below the run
     ``prefix``, "" until an event file's name is settled; ``sent`` the bytes S3 had acknowledged.
+    ``instead_of``: the log ids of files whose records stand here and in others like it. While there is the
+    first of those, they still count; once it is gone, none of them does.
     """
 
     log_id: str
@@ -71,6 +85,7 @@ class Header:
     gathered: Mapping[str, str] = field(default_factory=dict)
     created: float = field(default_factory=time.time)
     sent: int = 0
+    instead_of: tuple[str, ...] = ()
     format: int = FORMAT
 
     @property
@@ -91,9 +106,25 @@ class Header:
                 raise CorruptDataError(
                     f"{path} has spool format {values['format']}", hint="recover it with a newer bucketboard"
                 )
-            return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            values["instead_of"] = tuple(values.get("instead_of", ()))  # JSON knows lists alone
+            header = cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
+            header._check()
+            if header.log_id != path.stem:  # a copy, say: only one of them can be this log
+                raise ValueError(f"it is that of {header.log_id:.100}")
+            return header
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise CorruptDataError(f"{path} is no spool header: {error}") from error
+
+    def _check(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if not isinstance(value, _TYPES[str(entry.type)]):
+                raise TypeError(f"{entry.name} is {value!r:.100}")
+        texts = (*self.metadata.values(), *self.gathered.values(), *self.instead_of)
+        if not all(isinstance(each, str) for each in texts):
+            raise TypeError("something in it is not text")
+        if any("/" in each for each in self.instead_of):
+            raise ValueError(f"instead_of is {self.instead_of!r:.100}")
 
 
 class SpoolStorage(FileStorage):
@@ -177,6 +208,18 @@ class SpoolStorage(FileStorage):
         temporary.replace(self._header_path)
 
 
+def superseded(storages: Iterable[SpoolStorage]) -> set[str]:
+    """The log ids of those whose records stand in others of them, because a division was interrupted."""
+    found: set[str] = set()
+    for storage in storages:
+        divided = storage.header.instead_of
+        if divided and storage.path.with_name(f"{divided[0]}{DATA_SUFFIX}").exists():
+            found.add(storage.header.log_id)
+        else:
+            found.update(divided)
+    return found
+
+
 def _remove_header(path: Path) -> None:
     """A header, and first what a holder may have left that was killed while it wrote a newer one."""
     for each in (path.with_suffix(_UNFINISHED), path):
@@ -215,13 +258,17 @@ def remove_finished(directory: Path) -> None:
 
 
 def default_directory() -> Path:
-    """The user's spool: ``BUCKETBOARD_SPOOL`` if it is a path, else below the user's state directory."""
+    """The user's spool: ``BUCKETBOARD_SPOOL`` if it is a path, else below the user's state directory.
+
+    A user without a home has one in the local temporary directory.
+    """
     given = os.environ.get("BUCKETBOARD_SPOOL", "auto")
     if given not in ("auto", "none", ""):
         return Path(given)
-    import platformdirs
-
-    return Path(platformdirs.user_state_dir("bucketboard", appauthor=False)) / "spool"
+    try:
+        return state_directory() / "spool"
+    except OSError:
+        return _temporary_directory()
 
 
 def _temporary_directory() -> Path:
@@ -230,7 +277,7 @@ def _temporary_directory() -> Path:
 
 def default_directories() -> list[Path]:
     """Everywhere that `prepare_directory` may have put a spool by default."""
-    return [default_directory(), _temporary_directory()]
+    return list(dict.fromkeys((default_directory(), _temporary_directory())))
 
 
 def prepare_directory(spool: str) -> Path:

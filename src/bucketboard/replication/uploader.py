@@ -85,6 +85,8 @@ class Uploader:
         self._names = RunNames(target.bucket, target.prefix, target.suffix)
         self._replica: tuple[LogFile, Replica] | None = None
         self._segments = options.append == "segments"
+        self._segments_because = ""
+        """Why the log is still to be divided, "" while it is not."""
         self._can: Capabilities | None = None
         self._random = random.Random()  # the training's own generator must not be touched
         self._began = clock()
@@ -140,7 +142,7 @@ class Uploader:
     @property
     def complete(self) -> bool:
         """Whether S3 has everything, the finished files marked as such."""
-        return not self._sidecars and not self._log.files
+        return not self._sidecars and self._log.empty
 
     def due(self) -> float:
         """The clock's time of the next upload; infinity when there is nothing to send."""
@@ -195,6 +197,11 @@ class Uploader:
             file = self._log.files[0]
             try:
                 replica = self._replica_for(file)
+                if self._segments_because:
+                    replica.settle()
+                    self._change_to_segments()
+                    continue
+                self._check_versions()
                 if self._segments:
                     if not file.sealed:
                         return
@@ -204,9 +211,8 @@ class Uploader:
                 elif not file.sealed and self._log.stored.bytes >= goal:
                     self._check_versions()
                     return
-                self._check_versions()
             except SegmentsNeeded as reason:
-                self._change_to_segments(str(reason))
+                self._segments_because = str(reason)
                 continue
             except ObjectGone as gone:
                 self._report(
@@ -215,6 +221,7 @@ class Uploader:
                         hint="keep a spool (spool=) and such an object is written again",
                     )
                 )
+                replica.drop_strays()
                 self._log.divide()
                 self._replica = None
                 continue
@@ -242,7 +249,6 @@ class Uploader:
     def _replica_for(self, file: LogFile) -> Replica:
         if self._can is None:
             self._can = capabilities_of(self._target.bucket)
-            self._check_versions()
         if self._replica is None or self._replica[0] is not file:
             gathered = self._gathered()
             if gathered:
@@ -276,13 +282,13 @@ class Uploader:
         if can.part_copy is False:
             raise SegmentsNeeded("the server can't copy parts of objects")
 
-    def _change_to_segments(self, why: str) -> None:
+    def _change_to_segments(self) -> None:
+        self._log.roll_size = min(self._log.roll_size, MAX_TAIL)
+        self._log.divide()
+        why, self._segments_because = self._segments_because, ""
         if not self._segments:
             logger.warning("%s: events go to segments, one object a minute at most: %s", self._target, why)
-        self._segments = True
-        self._log.roll_size = min(self._log.roll_size, MAX_TAIL)
-        self._replica = None
-        self._log.divide()
+        self._segments, self._replica = True, None
         if self._closing or self._log.stored.events < self._wanted:
             self._log.seal(State.CLOSED if self._closing else State.ROLLED)
 

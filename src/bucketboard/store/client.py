@@ -1,4 +1,4 @@
-"""boto3 clients, one per process and settings.
+"""botocore clients, which are what boto3 gives, one per process and settings.
 
 A client is costly (a quarter of a second and megabytes of service model for the first), so writers share
 it. It is never handed to a forked child: connections and locks in it belong to the parent.
@@ -7,15 +7,17 @@ it. It is never handed to a forked child: connections and locks in it belong to 
 from __future__ import annotations
 
 import datetime
+import functools
 import os
 import threading
 import time
 import urllib.parse
 from typing import Any
 
+from bucketboard.store.listing import read_contents_fast
 from bucketboard.store.settings import Settings
 
-__all__ = ["forget", "is_aws", "method_name", "new_session", "s3_client"]
+__all__ = ["forget", "is_aws", "method_name", "new_session", "s3_client", "share_data"]
 
 _RENEW_EVERY = 2.0
 """Seconds that a client is kept at least: one made for each refusal of many writers would cost training."""
@@ -103,28 +105,48 @@ def _new_client(settings: Settings, endpoint: str | None, attempts: int) -> Any:
     if settings.path_style is not None:  # else in the path where there is an endpoint, as botocore does it
         options["s3"] = {"addressing_style": "path" if settings.path_style else "virtual"}
     session = new_session(settings)
-    region = session.region_name
+    region = session.get_config_variable("region")
     if region is None and endpoint is not None:
         region = "us-east-1"  # S3-compatible servers want a region in the signature, seldom a certain one
-    return session.client(
+    client = session.create_client(
         "s3",
         region_name=region,
         endpoint_url=endpoint,
         verify=settings.ca_bundle,
         config=Config(**options),
     )
+    read_contents_fast(client, _timestamp)
+    return client
 
 
 def new_session(settings: Settings) -> Any:
-    """A boto3 session with the profile and region of ``settings``."""
-    import boto3
+    """A session with the profile and region of ``settings``; botocore's, as boto3 takes long to import."""
     import botocore.session
 
-    core = botocore.session.get_session()
-    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
-    return boto3.session.Session(
-        profile_name=settings.profile, region_name=settings.region, botocore_session=core
-    )
+    session = botocore.session.get_session()
+    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
+    if settings.profile is not None:
+        session.set_config_variable("profile", settings.profile)
+    if settings.region is not None:
+        session.set_config_variable("region", settings.region)
+    share_data(session)
+    return session
+
+
+def share_data(core: Any) -> None:
+    """Let a botocore session use what others in this process have read of botocore's data files.
+
+    They are 12 MB and a tenth of a second for each session otherwise. With boto3, call it when that has added
+    to the paths where its session looks, so that it does not add to those of all.
+    """
+    core.register_component("data_loader", _loader(core.get_config_variable("data_path")))
+
+
+@functools.cache
+def _loader(data_path: str | None) -> Any:
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
 
 
 def _timestamp(text: Any) -> datetime.datetime:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ _ATTRIBUTES = {
     "cache-control",
     "storage-class",
 }
+_INEXPRESSIBLE = re.compile(r"[\x00-\x1f\x7f]|(?:^|/)\.{0,2}(?:/|\Z)")
 _REDIRECTED = {301, 302, 307, 308}
 _WRONG_REGION = {
     "AuthorizationHeaderMalformed",
@@ -347,9 +349,7 @@ class _Credentials:
 
 def _expressible(key: str) -> bool:
     """Whether obstore asks for exactly this key: it drops slashes at the ends and refuses others."""
-    if any(part in ("", ".", "..") for part in key.split("/")):
-        return False
-    return not any(character < " " or character == "\x7f" for character in key)
+    return _INEXPRESSIBLE.search(key) is None
 
 
 def _plain_name(name: str) -> bool:

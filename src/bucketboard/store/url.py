@@ -69,6 +69,17 @@ class S3Url:
         return S3Url(self.bucket, f"{self.key}/{name.strip('/')}".strip("/"))
 
     @property
+    def resolved(self) -> S3Url:
+        """Without the parts ``.`` and ``..``, which are names to S3 but not to those who join paths."""
+        parts: list[str] = []
+        for part in self.key.split("/"):
+            if part == "..":
+                parts = parts[:-1]
+            elif part != ".":
+                parts.append(part)
+        return S3Url(self.bucket, "/".join(parts))
+
+    @property
     def prefix(self) -> str:
         """The key as a prefix of everything below it: with a slash behind, "" for a whole bucket."""
         return f"{self.key}/" if self.key else ""

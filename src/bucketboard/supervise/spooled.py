@@ -89,8 +89,10 @@ class Spooled:
                 raise CorruptDataError(
                     f"{path} has spool format {values['format']}", hint="recover it with a newer bucketboard"
                 )
+            if not (isinstance(values["url"], str) and isinstance(values["options"], dict)):
+                raise TypeError("url and options are of other types")
             return cls(path, values["url"], values["options"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise CorruptDataError(f"{path} does not say where its files belong: {error}") from error
 
     def hold_to_send(self, within: float) -> bool:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from bucketboard.store.client import share_data
 from bucketboard.testing.process import Process, ServerError, executable, free_ports, scratch
 
 _START_TIMEOUT = 60.0
@@ -40,6 +41,7 @@ class Server:
     def client(self, **arguments: Any) -> Any:
         """A boto3 S3 client: path style, explicit credentials, no retries; *arguments* override."""
         import boto3
+        import botocore.session
         from botocore.config import Config
 
         config = Config(
@@ -59,7 +61,10 @@ class Server:
             "aws_access_key_id": self.access_key,
             "aws_secret_access_key": self.secret_key,
         }
-        return boto3.session.Session().client("s3", config=config, **{**defaults, **arguments})
+        core = botocore.session.get_session()
+        session = boto3.session.Session(botocore_session=core)
+        share_data(core)
+        return session.client("s3", config=config, **{**defaults, **arguments})
 
     def environ(self) -> dict[str, str]:
         """Environment variables that lead any AWS client here, and to no other configuration."""

@@ -83,7 +83,7 @@ class EventFileWriter:
         self._settings = Settings.resolve(**options)
         self._user = {_text(key): _text(value) for key, value in (metadata or {}).items()}
         self._report = Reporter(on_error)
-        self._url = S3Url.parse(self._logdir) if is_s3_url(self._logdir) else None
+        self._url = S3Url.parse(self._logdir).resolved if is_s3_url(self._logdir) else None
         self._enabled = not (self._options.rank_zero_only and _rank() != 0)
         self._dropped = 0
         self._reset(deque())
