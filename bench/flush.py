@@ -1,7 +1,7 @@
 """What flushing at each of 1,000 steps costs: frameworks logging to S3, beside the same to local disk.
 
-The time of the steps, and the CPU time that the training's own process needed for them, which tells more where
-the machine is busy. Needs the frameworks: ``.venv-frameworks/bin/python bench/flush.py``.
+The time of the steps, and the CPU time that the training's own process needed for them, which tells more on
+a busy machine. Needs the frameworks: ``.venv-frameworks/bin/python bench/flush.py``.
 """
 
 from __future__ import annotations
