@@ -1,6 +1,7 @@
 """What flushing at each of 1,000 steps costs: frameworks logging to S3, beside the same to local disk.
 
-Needs the frameworks: run it by a Python that has them, with ``.venv-frameworks/bin/python bench/flush.py``.
+The time of the steps, and the CPU time that the training's own process needed for them, which tells more on
+a busy machine. Needs the frameworks: ``.venv-frameworks/bin/python bench/flush.py``.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ SCRIPT = Path(__file__).parents[1] / "tests" / "frameworks" / "flushing.py"
 FRAMEWORKS = ("torch", "tensorboardx", "tensorboard", "lightning", "tensorflow", "tensorflow1", "keras")
 
 
-def seconds(framework: str, target: str, environ: dict[str, str], bare: bool) -> float:
-    """One training in a process of its own; the seconds of its steps."""
+def spent(framework: str, target: str, environ: dict[str, str], bare: bool) -> tuple[float, float]:
+    """One training in a process of its own: the seconds of its steps, and its seconds of CPU for them."""
     command = [sys.executable, str(SCRIPT), framework, target, *(["--bare"] if bare else [])]
     done = subprocess.run(command, env={**os.environ, **environ}, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
-    return float(done.stdout.split()[-1])
+    took, cpu = done.stdout.split()[-2:]
+    return float(took), float(cpu)
 
 
 def main() -> None:
@@ -38,21 +40,23 @@ def main() -> None:
     with moto() as server, FaultProxy(server.endpoint, latency=0.03) as proxy:
         server.client().create_bucket(Bucket="bench")
         environ = server.through(proxy.url).environ()
-        print(f"{'framework':<14} {'local ms':>9} {'S3 ms':>9} {'S3 ÷ local':>11} {'bytes sent':>11}")
+        print(f"{'':<14} {'local ms':>9} {'S3 ms':>9} {'ratio':>6} {'of CPU':>7} {'bytes sent':>11}")
         for framework in options.only or FRAMEWORKS:
             local, remote = [], []
             before = proxy.counts.total.bytes_sent
             for _ in range(options.repeat):
                 with tempfile.TemporaryDirectory() as directory:
-                    spool = {"BUCKETBOARD_SPOOL": f"{directory}/spool"}
-                    local.append(seconds(framework, f"{directory}/run", {**environ, **spool}, options.bare))
-                    remote.append(
-                        seconds(framework, f"s3://bench/{time.time_ns()}", {**environ, **spool}, options.bare)
-                    )
+                    there = {**environ, "BUCKETBOARD_SPOOL": f"{directory}/spool"}
+                    local.append(spent(framework, f"{directory}/run", there, options.bare))
+                    remote.append(spent(framework, f"s3://bench/{time.time_ns()}", there, options.bare))
             sent = (proxy.counts.total.bytes_sent - before) / options.repeat
-            here, there = statistics.median(local) * 1000, statistics.median(remote) * 1000
-            figures = f"{here:>9.0f} {there:>9.0f} {there / here:>11.2f} {sent:>11,.0f}"
-            print(f"{framework:<14} {figures}", flush=True)
+            took, cpu = map(statistics.median, zip(*local, strict=True))
+            took_s3, cpu_s3 = map(statistics.median, zip(*remote, strict=True))
+            ratios = f"{took_s3 / took:>6.2f} {cpu_s3 / cpu:>7.2f}"
+            print(
+                f"{framework:<14} {took * 1000:>9.0f} {took_s3 * 1000:>9.0f} {ratios} {sent:>11,.0f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

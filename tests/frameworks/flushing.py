@@ -1,7 +1,8 @@
 """A training of 1,000 short steps that logs and flushes at each, by a framework's own writer.
 
-Prints the seconds of the steps; with --bare, of steps in which nothing but the framework works. A target in
-S3 is reached by ``install()``, or by our class where the framework has no other way.
+Prints the seconds that the steps took, and those of CPU that this process needed for them; with --bare, of
+steps in which nothing but the framework works. A target in S3 is reached by ``install()``, or by our class
+where the framework has no other way.
 """
 
 from __future__ import annotations
@@ -17,27 +18,29 @@ import bucketboard
 STEPS = 1000
 Work = Callable[[], object]
 """What a step of the training does besides logging."""
+Spent = tuple[float, float]
+"""Seconds, and seconds of CPU of this process."""
 
 
-def torch(target: str, work: Work) -> float:
+def torch(target: str, work: Work) -> Spent:
     from torch.utils.tensorboard import SummaryWriter
 
     return _scalars(SummaryWriter(target), work)
 
 
-def tensorboardx(target: str, work: Work) -> float:
+def tensorboardx(target: str, work: Work) -> Spent:
     from tensorboardX import SummaryWriter
 
     return _scalars(SummaryWriter(target), work)
 
 
-def tensorboard(target: str, work: Work) -> float:
+def tensorboard(target: str, work: Work) -> Spent:
     from tensorboard.summary import Writer
 
     return _scalars(Writer(target), work)
 
 
-def lightning(target: str, work: Work) -> float:
+def lightning(target: str, work: Work) -> Spent:
     """Its Trainer lets the logger save whatever it has logged."""
     import logging
 
@@ -46,7 +49,7 @@ def lightning(target: str, work: Work) -> float:
     from lightning.pytorch.loggers import TensorBoardLogger
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    began: list[float] = []
+    began: list[Spent] = []
 
     class Model(LightningModule):
         def __init__(self) -> None:
@@ -55,7 +58,7 @@ def lightning(target: str, work: Work) -> float:
             self.layer = torch.nn.Linear(1, 1)
 
         def training_step(self, batch: Any) -> Any:
-            began.append(time.perf_counter())
+            began.append(_now())
             work()
             loss = self.layer(batch).mean()
             self.log("loss", loss)
@@ -74,10 +77,10 @@ def lightning(target: str, work: Work) -> float:
         enable_model_summary=False,
     )
     trainer.fit(Model(), torch.utils.data.DataLoader(torch.ones(STEPS, 1)))
-    return began[-1] - began[0]
+    return _between(began[0], began[-1])
 
 
-def tensorflow(target: str, work: Work) -> float:
+def tensorflow(target: str, work: Work) -> Spent:
     import tensorflow as tf
 
     from bucketboard.tensorflow import create_file_writer
@@ -90,12 +93,12 @@ def tensorflow(target: str, work: Work) -> float:
         writer.flush()
 
     with writer.as_default():
-        seconds = _seconds(step, work)
+        spent = _spent(step, work)
     writer.close()
-    return seconds
+    return spent
 
 
-def tensorflow1(target: str, work: Work) -> float:
+def tensorflow1(target: str, work: Work) -> Spent:
     import tensorflow as tf
 
     from bucketboard.tensorflow import FileWriter
@@ -109,12 +112,12 @@ def tensorflow1(target: str, work: Work) -> float:
         writer.add_summary(v1.Summary(value=[value]), number)
         writer.flush()
 
-    seconds = _seconds(step, work)
+    spent = _spent(step, work)
     writer.close()
-    return seconds
+    return spent
 
 
-def keras(target: str, work: Work) -> float:
+def keras(target: str, work: Work) -> Spent:
     """The callback logs each batch; another one flushes the writer that it has made TensorFlow's default."""
     import keras
     import numpy as np
@@ -122,13 +125,13 @@ def keras(target: str, work: Work) -> float:
 
     from bucketboard.keras import TensorBoard
 
-    ended: list[float] = []
+    ended: list[Spent] = []
 
     class Step(keras.callbacks.Callback):  # type: ignore[misc]
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             tf.summary.flush()
             work()
-            ended.append(time.perf_counter())
+            ended.append(_now())
 
     model = keras.Sequential([keras.layers.Dense(1)])
     model.compile(optimizer="sgd", loss="mse")
@@ -136,7 +139,7 @@ def keras(target: str, work: Work) -> float:
     board = kind(target, update_freq="batch", write_graph=False)
     inputs = np.ones((STEPS, 1), "float32")
     model.fit(inputs, inputs, batch_size=1, shuffle=False, callbacks=[board, Step()], verbose=0)
-    return ended[-1] - ended[0]
+    return _between(ended[0], ended[-1])
 
 
 FRAMEWORKS = {
@@ -145,22 +148,30 @@ FRAMEWORKS = {
 }
 
 
-def _scalars(writer: Any, work: Work) -> float:
+def _scalars(writer: Any, work: Work) -> Spent:
     def step(number: int) -> None:
         writer.add_scalar("loss", 1 / (number + 1), number)
         writer.flush()
 
-    seconds = _seconds(step, work)
+    spent = _spent(step, work)
     writer.close()
-    return seconds
+    return spent
 
 
-def _seconds(step: Callable[[int], object], work: Work) -> float:
-    started = time.perf_counter()
+def _spent(step: Callable[[int], object], work: Work) -> Spent:
+    began = _now()
     for number in range(STEPS):
         work()
         step(number)
-    return time.perf_counter() - started
+    return _between(began, _now())
+
+
+def _now() -> Spent:
+    return time.perf_counter(), time.process_time()
+
+
+def _between(before: Spent, after: Spent) -> Spent:
+    return after[0] - before[0], after[1] - before[1]
 
 
 def train() -> Work:
@@ -183,7 +194,7 @@ def main() -> None:
     if name not in ("tensorflow", "tensorflow1", "keras"):
         sys.modules["tensorflow"] = None  # type: ignore[assignment]  takes long, and changes nothing
     bucketboard.install()
-    print(FRAMEWORKS[name](target, (lambda: None) if bare else train()))
+    print(*FRAMEWORKS[name](target, (lambda: None) if bare else train()))
 
 
 if __name__ == "__main__":
