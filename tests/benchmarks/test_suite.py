@@ -22,7 +22,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     (tmp_path / "bench" / "row.py").write_bytes((BENCH / "row.py").read_bytes())
     monkeypatch.setattr(suite, "ROOT", tmp_path)
     yield suite
-    for name in ("suite", "page", "row"):
+    for name in ("suite", "bench_page", "row", "writers"):
         sys.modules.pop(name, None)
 
 
