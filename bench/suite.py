@@ -52,11 +52,11 @@ SCRIPTS = (
     Script("visible", "From `add_scalar` to the browser", 180),
     Script("sync", "Bringing a directory to the bucket", 420),
     Script("pull", "Bringing a bucket to a directory", 300),
-    Script("view", "Opening TensorBoard from the bucket", 900),
-    Script("viewers", "Requests and dollars of viewers", 300),
+    Script("view", "Opening TensorBoard from the bucket", 900, 120),
+    Script("viewers", "Requests and dollars of viewers", 420, 120),
     Script("scan", "Reading event files", 180),
     Script("export", "Making tables", 180),
-    Script("growth", "How it grows", 360),
+    Script("growth", "How it grows", 480, 120),
 )
 PACKAGES = (
     "bucketboard",
