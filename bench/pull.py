@@ -86,7 +86,7 @@ def main() -> None:
                     target = next(targets)
                     taken[tool].append(timed([*command, f"{target}/"], environ, target, sum(sizes)))
             measure = f"pull of {len(sizes):,} files, {sum(sizes) / 1e6:.0f} MB"
-            row = faster(measure, taken["pull"], {"s5cmd": taken["s5cmd"]}, "s5cmd", 0.7, 0.2)
+            row = faster(measure, taken["pull"], {"s5cmd": taken["s5cmd"]}, "s5cmd", 0.7, 0.1)
             rows.append(row)
             medians = ", ".join(f"{tool} {statistics.median(each):.2f} s" for tool, each in taken.items())
             print(
