@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 
 .PHONY: demo test test-slow conformance opaque reliability frameworks extras browser check fuzz clean \
-	bench bench-quick bench-add-scalar bench-sync bench-pull bench-view bench-ls bench-scan bench-export bench-bulk
+	bench bench-quick bench-add-scalar bench-sync bench-pull bench-view bench-viewers bench-growth bench-ls bench-scan \
+	bench-export bench-bulk
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/bucketboard demo $(ARGS)
@@ -73,6 +74,12 @@ bench-pull: $(VENV)/test.stamp
 
 bench-view: $(VENV)/test.stamp
 	$(BIN)/python bench/view.py $(ARGS)
+
+bench-viewers: $(VENV)/test.stamp
+	$(BIN)/python bench/viewers.py $(ARGS)
+
+bench-growth: $(VENV)/test.stamp
+	$(BIN)/python bench/growth.py $(ARGS)
 
 bench-ls: $(VENV)/test.stamp
 	$(BIN)/python bench/ls.py $(ARGS)

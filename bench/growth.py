@@ -161,7 +161,7 @@ def main() -> None:
         for axis in options.only:
             found: Found = {}
             sizes = list(AXES[axis].items())
-            for number, size in sizes[1:3] if options.quick else sizes:
+            for number, size in sizes[:2] if options.quick else sizes:
                 for operation, cost in measure(size, f"{axis}{number}", server, proxy):
                     found.setdefault(operation, []).append((number, cost))
                     print(

@@ -124,7 +124,7 @@ class Bench:
         self._told(f"{title} ({total / MB:,.0f} MB)", taken)
 
     def _told(self, measure: str, taken: dict[str, list[float]]) -> None:
-        row = faster(measure, taken["bucketboard"], {"s5cmd": taken["s5cmd"]}, "s5cmd", 0.7, 0.2)
+        row = faster(measure, taken["bucketboard"], {"s5cmd": taken["s5cmd"]}, "s5cmd", 0.7, 0.1)
         self.rows.append(row)
         medians = ", ".join(f"{name} {statistics.median(seconds):.2f} s" for name, seconds in taken.items())
         print(f"{measure}: {medians}; throughput {row.ratio:.2f} x s5cmd's {row.spread}", flush=True)

@@ -83,7 +83,7 @@ def main() -> None:
     rows: list[Row] = []
     if options.quick:
         options.repeat = 1
-        rows += look(argparse.Namespace(**{**vars(options), "runs": 10, "steps": 200, "stock": True}))
+        rows += look(argparse.Namespace(**{**vars(options), "runs": 10, "steps": 200, "only": QUICK}))
     elif options.runs:
         rows += look(options)
     else:
@@ -316,6 +316,7 @@ WAYS: dict[str, Callable[..., list[list[str]]]] = {
     "aws": partial(_copied, _aws_sync),
     "stock": _stock,
 }
+QUICK = ("indexed", "s5cmd", "stock")
 _PREFIXES = {way: "indexed" if way == "indexed" else "plain" for way in WAYS}
 _TITLES = {
     "indexed": "bucketboard serve, index",
