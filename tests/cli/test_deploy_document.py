@@ -50,7 +50,7 @@ def parsed(words: list[str]) -> Any:
     """The options of a command line, which argparse has accepted."""
     assert words[0].rpartition("/")[2] == "bucketboard"
     own, _, rest = cli._split(words[1:])
-    options = cli._parser().parse_args(own)
+    options = cli._parser(cli._COMMANDS).parse_args(own)
     options.rest = rest
     return options
 

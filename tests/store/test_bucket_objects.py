@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import random
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -245,3 +248,21 @@ def test_versions_are_told(moto_server: Server) -> None:
     version = store.put("k", b"x", PLAIN).version_id
     assert version
     assert store.head("k").version_id == version
+
+
+@every
+def test_a_failure_holds_nothing_of_its_callers(store: Bucket) -> None:
+    """No cycle, which would keep bodies in memory and sockets open until the garbage collector runs."""
+
+    def ask() -> weakref.ref[set[str]]:
+        held = {"of the caller"}
+        with contextlib.suppress(UnavailableError):
+            store.get("missing")
+        return weakref.ref(held)
+
+    ask()
+    gc.disable()
+    try:
+        assert ask()() is None
+    finally:
+        gc.enable()

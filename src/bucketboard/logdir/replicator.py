@@ -95,7 +95,8 @@ class Replicator:
             self._root, self._options.selection, self._account.refused, key_bytes=len(url.prefix.encode())
         )
         identity = (os.path.realpath(self._root), settings.endpoint() or "", str(url))
-        self._cache = Cache(self._options.cache or default_path(*identity))
+        asked = self._options.cache
+        self._cache = Cache(Path(asked) if asked else default_path(*identity))
         self._agenda = Agenda()
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._senders = Workers(self._options.jobs, "bucketboard-send")

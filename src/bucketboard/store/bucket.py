@@ -426,8 +426,13 @@ class Bucket:
             return request()
         except Exception as error:
             translated = self._translate(error, operation, key)
-            if self._attempts == 1 or not self._can_renew(translated):
-                raise translated from error
+            try:
+                if self._attempts == 1 or not self._can_renew(translated):
+                    raise translated from error
+            finally:
+                # It leads to this frame, and that to all callers': a cycle, and their bodies and streams would wait
+                # for the garbage collector.
+                del translated
         try:
             return request()
         except Exception as error:

@@ -233,14 +233,17 @@ class FastBucket(Bucket):
             if answer and answer.status == 416:
                 return slow()
             raised = translate_native(error, operation, self.name, key, self._url())
-            if raised.reason is Reason.UNSUPPORTED and answer is None:
-                self._plain_ranges = self._plain_ranges or "non-partial" in str(error)
-                return slow()
-            if raised.reason is Reason.IDENTITY:
-                self._renew()
-                if self._attempts > 1 and self._can_renew(raised):
+            try:
+                if raised.reason is Reason.UNSUPPORTED and answer is None:
+                    self._plain_ranges = self._plain_ranges or "non-partial" in str(error)
                     return slow()
-            raise raised from error
+                if raised.reason is Reason.IDENTITY:
+                    self._renew()
+                    if self._attempts > 1 and self._can_renew(raised):
+                        return slow()
+                raise raised from error
+            finally:
+                del raised  # no cycle with this frame, as in Bucket
 
     def _renew(self) -> None:
         super()._renew()
