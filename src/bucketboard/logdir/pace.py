@@ -16,10 +16,14 @@ class Backoff:
     def __init__(self) -> None:
         self.failures = 0
         self.until = float("-inf")
+        self._last = float("-inf")
         self._random = random.Random()  # the process's own generator is not ours to use
 
-    def failed(self, now: float) -> None:
-        """Wait longer."""
+    def failed(self, now: float, began: float | None = None) -> None:
+        """Wait longer; but not for what ``began`` before the last failure, which is of the same trouble."""
+        if began is not None and began <= self._last:
+            return
+        self._last = now
         wait = min(_MOST, _FIRST * 2 ** min(self.failures, 16))
         self.failures += 1
         self.until = now + wait * self._random.uniform(0.5, 1.5)

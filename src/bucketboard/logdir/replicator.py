@@ -452,7 +452,7 @@ class Replicator:
         elif isinstance(result, LogChanged):
             self._unsteady(entry, result, now)
         else:
-            self._failed(entry, result, now)
+            self._failed(entry, result, now, now - took)
         self._agenda.release(entry)
 
     def _succeeded(
@@ -494,14 +494,14 @@ class Replicator:
         else:
             self._agenda.plan(entry, entry.backoff.until)
 
-    def _failed(self, entry: Entry, error: BucketboardError, now: float) -> None:
+    def _failed(self, entry: Entry, error: BucketboardError, now: float, began: float) -> None:
         entry.error = error
         self._account.report.retries += 1
         hopeless = isinstance(error, InvalidError | FencedError | CorruptDataError)
         everywhere = error.reason in _EVERYWHERE or (not hopeless and error.reason in _UNAVAILABLE)
         if everywhere:
             self._error = error
-            self._outage.failed(now)
+            self._outage.failed(now, began)
         else:
             entry.backoff.failed(now)
         if hopeless and self._final:
