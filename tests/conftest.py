@@ -21,8 +21,8 @@ from promised import Place, place
 hypothesis.settings.register_profile("bucketboard", deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("bucketboard")
 
-# Started in the background of a shell, this process ignores SIGINT and SIGQUIT, and so would the commands that
-# the tests start and interrupt.
+# Started in the background of a shell, this process ignores SIGINT and SIGQUIT, and so would the commands
+# that the tests start and interrupt.
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, usual)

@@ -430,7 +430,7 @@ class Bucket:
                 if self._attempts == 1 or not self._can_renew(translated):
                     raise translated from error
             finally:
-                # It leads to this frame, and that to all callers': a cycle, and their bodies and streams would wait
+                # It leads to this frame and all callers': a cycle, in which their bodies and streams would wait
                 # for the garbage collector.
                 del translated
         try:
