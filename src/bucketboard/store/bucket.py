@@ -430,8 +430,8 @@ class Bucket:
                 if self._attempts == 1 or not self._can_renew(translated):
                     raise translated from error
             finally:
-                # It leads to this frame and to all callers': in that cycle their bodies and streams would wait for
-                # the garbage collector.
+                # It leads to this frame and its callers: in a cycle, what they hold would wait for the garbage
+                # collector, a body or an open stream.
                 del translated
         try:
             return request()
