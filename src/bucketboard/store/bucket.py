@@ -430,8 +430,8 @@ class Bucket:
                 if self._attempts == 1 or not self._can_renew(translated):
                     raise translated from error
             finally:
-                # It leads to this frame and its callers: in a cycle, what they hold would wait for the garbage
-                # collector, a body or an open stream.
+                # Its traceback has this frame and those of the callers: what they hold, a body or an open
+                # stream, would wait in that cycle for the garbage collector.
                 del translated
         try:
             return request()
