@@ -94,9 +94,10 @@ bench-bulk: $(VENV)/test.stamp
 	$(BIN)/python bench/bulk.py $(ARGS)
 
 # All that is read from outside, for SECONDS altogether: the native scan with sanitizers, the rest by coverage.
+# TARGETS: only these, of those in fuzz/run.
 SECONDS ?= 300
 fuzz: $(VENV)/fuzz.stamp
-	fuzz/run $(SECONDS)
+	fuzz/run $(SECONDS) $(TARGETS)
 
 clean:
 	rm -rf $(VENV) $(VENV)-frameworks build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
