@@ -4,7 +4,7 @@
 
 Each viewer is a process at its defaults: it opens all runs, on SeaweedFS behind the proxy that counts. What
 it sends while a page asks each second is a watched viewer's rate, what it sends from the last request on is
-all that an idle one does. Nothing grows meanwhile, the dearest moment for neither. Stock TensorBoard looks
+all that an idle one does. Nothing grows meanwhile. Stock TensorBoard looks
 again and again whether anybody asks or not, as fast as its requests are answered: the latency is that of a
 bucket in the same region, and a shorter one would cost it more. Prices are S3's (us-east-1).
 """
