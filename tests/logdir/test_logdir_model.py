@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import hypothesis
 import pytest
+from botocore.config import Config
 from claims import check_claims
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -488,7 +489,8 @@ def machine(
     monkeypatch.setattr(pace, "_FIRST", 0.01)
     monkeypatch.setattr(replicator, "_SCAN_EVERY", 0.1)
     monkeypatch.setattr(replicator, "_SCAN_SHARE", 3)
-    client = moto_server.client()
+    # moto answers 500 when it is asked for an object that is just being replaced.
+    client = moto_server.client(config=Config(retries={"total_max_attempts": 5, "mode": "standard"}))
     with FaultProxy(moto_server.endpoint) as proxy:
         parts = {"proxy": proxy, "server": moto_server.endpoint, "client": client, "base": tmp_path}
         yield type("Machine", (SyncMachine,), parts)
