@@ -112,10 +112,10 @@ def test_a_large_file_grows_through_a_fault(here: World, kind: str, operation: s
     assert not outcome.replaced
     here.check()
     assert counts["PutObject"].requests == 0
-    again = (operation == "UploadPart" and kind != "cut reply") or (
-        operation == OPERATIONS[3] and kind not in ARRIVES
-    )
-    assert counts["UploadPart"].requests == 1 + again
+    again = operation == "UploadPart" or (operation == "CompleteMultipartUpload" and kind not in ARRIVES)
+    # Nothing of a part's empty reply can be cut; the closed connection alone may fail the request after it.
+    perhaps = operation == "UploadPart" and kind == "cut reply"
+    assert counts["UploadPart"].requests in ((1, 2) if perhaps else (1 + again,))
     assert here.metadata(EVENTS).log_id == log_id
     tail_stays_an_append(here, follower, log_id)
 
