@@ -20,8 +20,8 @@ from bucketboard.testing import FaultProxy, Server, moto
 from row import Row, add_options, middle, write_json
 from writers import LOCAL, S3FS, WRITERS, environ
 
-EVENTS = 200_000
-SLOW_EVENTS = 40
+EVENTS = 100_000
+SLOW_EVENTS = 20
 """For a writer that waits for S3 at each."""
 S3FS_NAME = "torch through s3fs"
 TORCH = "torch, local disk"
@@ -152,6 +152,11 @@ def main() -> None:
                 proxy.latency = latency
                 count = SLOW_EVENTS if case == S3FS_NAME else events
                 found.append(run(case, count, server.through(proxy.url)))
+                print(
+                    f"{where(case, latency)}: {found[-1]['median'] / 1000:.2f} µs",
+                    file=sys.stderr,
+                    flush=True,
+                )
     print(f"{events:,} add_scalar calls each, microseconds, medians of {repeat} runs\n")
     print(f"{'writer':<40} {'median':>8} {'p99.9':>10} {'max':>10} {'torch ÷':>8}")
     torch = statistics.median(found["median"] for found in results[TORCH, 0.0])

