@@ -79,7 +79,7 @@ class RunFile:
     labels: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: made by the hundred thousand, which takes three times as long then
 class Tag:
     """A tag of a file: what is known of it without its data."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +15,7 @@ from bucketboard.selection import RUN_FILE
 from bucketboard.store.bucket import ObjectInfo
 
 if TYPE_CHECKING:
-    from bucketboard.index import Index, Part
+    from bucketboard.index import Index, Part, Tag
 
 __all__ = ["FIELDS", "RunSummary", "State", "TagSummary", "summary", "with_hparams_from_below"]
 
@@ -131,7 +132,7 @@ def summary(
         step=whole.step if whole else None,
         files=len(paths),
         size=sum(listed[path].size for path in paths),
-        tags=_tags(index, paths),
+        tags=_Tags([known for path in paths if (known := index.tags.get(path))]),
         hparams=json.loads(whole.hparams) if whole and whole.hparams else {},
         metadata=_merged(each.metadata for each in told),
         gathered=_merged(each.gathered for each in told),
@@ -174,13 +175,25 @@ def _time(time: float | None) -> float | None:
     return None if time is None or math.isnan(time) else time
 
 
-def _tags(index: Index, paths: Sequence[str]) -> dict[str, TagSummary]:
-    found: dict[str, TagSummary] = {}
-    for path in paths:
-        for name, tag in index.tags.get(path, {}).items():
-            before = found.get(name)
-            count = tag.count + (before.count if before else 0)
-            found[name] = TagSummary(
-                before.plugin if before else tag.plugin, count, tag.step, tag.wall_time, tag.value
-            )
-    return found
+class _Tags(Mapping[str, TagSummary]):
+    """The tags of a run's files together, looked up when asked for: of thousands of runs few ever are."""
+
+    def __init__(self, files: Sequence[Mapping[str, Tag]]) -> None:
+        self._files = files
+
+    def __getitem__(self, name: str) -> TagSummary:
+        found = [tags[name] for tags in self._files if name in tags]
+        if not found:
+            raise KeyError(name)
+        last = found[-1]
+        count = sum(tag.count for tag in found)
+        return TagSummary(found[0].plugin, count, last.step, last.wall_time, last.value)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files[0] if len(self._files) == 1 else dict.fromkeys(itertools.chain(*self._files)))
+
+    def __len__(self) -> int:
+        return len(self._files[0]) if len(self._files) == 1 else len(set().union(*self._files))
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
