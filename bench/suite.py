@@ -48,18 +48,19 @@ class Script:
 
 
 SCRIPTS = (
-    Script("add_scalar", "What a call costs the training loop", 240),
+    Script("add_scalar", "What a call costs the training loop", 220),
     Script("stolen", "What logging steals from the training loop", 270, 90),
-    Script("bytes", "Bytes, requests, objects and memory of a growing log", 640),
-    Script("dollars", "Requests and dollars of writers", 150),
+    Script("bytes", "Bytes, requests, objects and memory of a growing log", 850),
+    Script("dollars", "Requests and dollars of writers", 130),
     Script("visible", "From `add_scalar` to the browser", 120),
-    Script("sync", "Bringing a directory to the bucket", 300),
-    Script("pull", "Bringing a bucket to a directory", 240),
-    Script("view", "Opening TensorBoard from the bucket", 700, 120),
-    Script("viewers", "Requests and dollars of viewers", 240, 120),
-    Script("scan", "Reading event files", 150),
-    Script("export", "Making tables", 150),
-    Script("growth", "How it grows", 400, 120),
+    Script("sync", "Bringing a directory to the bucket", 290),
+    Script("pull", "Bringing a bucket to a directory", 80),
+    Script("view", "Opening TensorBoard from the bucket", 680, 120),
+    Script("refresh", "What grows while TensorBoard is open", 150, 90),
+    Script("viewers", "Requests and dollars of viewers", 340, 120),
+    Script("scan", "Reading event files", 60),
+    Script("export", "Making tables", 70),
+    Script("growth", "How it grows", 340, 120),
 )
 PACKAGES = (
     *("bucketboard", "torch", "tensorboard", "tensorboardX", "boto3", "obstore", "numpy", "tbparse"),
