@@ -77,7 +77,7 @@ def _table(rows: list[Mapping[str, Any]]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for row in rows:
         ours = "–" if row["ours"] is None else f"{number(row['ours'])} {row['unit']}"
-        peers = ", ".join(f"{peer} {number(value)}" for peer, value in row["peers"].items())
+        peers = "<br>".join(f"{peer}: {number(value)}" for peer, value in row["peers"].items())
         spread = f" ({' – '.join(map(number, row['spread']))})" if row["spread"] else ""
         if row["ratio"] is None:
             ours += spread

@@ -365,7 +365,9 @@ def rows_of(options: argparse.Namespace, size: int, looks: dict[str, list[Look]]
         medians = {
             _TITLES[way]: statistics.median(each.seconds for each in found) for way, found in others.items()
         }
-        yield replace(row, peers={**row.peers, **medians})
+        idle = "The peer has all bytes on its disk and fetches none: a line's bandwidth slows neither."
+        why = idle if kind and options.bandwidth and not row.met else ""
+        yield replace(row, peers={**row.peers, **medians}, why=why)
     mine = statistics.median(each.seconds for each in looks["indexed"])
     for found in looks.get("stock", ()):
         ratio = found.seconds / mine

@@ -224,7 +224,7 @@ def kill_runs(server: Server, seed: str, number: int, deadline: float) -> Table:
             recovered(state / "bucketboard" / "spool", table)
             synced(there, root, environ, table)
             for prefix in ("exp", "direct"):
-                in_order(there, f"{prefix}/run{run}/", flushed, table)
+                in_order(there, f"{prefix}/run{run}/", flushed, table, foreign=prefix == "exp")
             run += 1
         table.add("kills: of all these, in a certain request", moments.in_requests)
         clean(there, state, table)

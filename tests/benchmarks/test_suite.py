@@ -68,8 +68,8 @@ def test_the_page_has_tables_and_plots_and_names_what_is_missed(
     page = tmp_path / "BENCHMARKS.md"
     bench.write_page(measured, page)
     text = page.read_text()
-    assert "| bytes sent | 1.5 x | torch 50 |  | ≤ 1.6 | yes |" in text
-    assert "| pull | 4 s | s5cmd 2 | 0.5 (0.4 – 0.6) | ≥ 0.7 x s5cmd | **no** |" in text
+    assert "| bytes sent | 1.5 x | torch: 50 |  | ≤ 1.6 | yes |" in text
+    assert "| pull | 4 s | s5cmd: 2 | 0.5 (0.4 – 0.6) | ≥ 0.7 x s5cmd | **no** |" in text
     assert "1 of 2 are met" in text
     assert "* **pull**: 0.5, bar ≥ 0.7 x s5cmd. Cache." in text
     assert "    python bench/bytes.py --quick\n" in text
