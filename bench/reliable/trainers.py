@@ -108,12 +108,12 @@ class Nursery:
 
 
 def recovered(spool: Path, table: Table) -> None:
-    """Send what the dead have left; the kernel lets go of their locks a moment after their death."""
-    deadline = time.monotonic() + 60
+    """Send what the dead have left, again where it took too long; the kernel lets go of their locks a moment
+    after their death."""
+    deadline = time.monotonic() + 180
     while True:
         results = recover(spool, wait=60)
-        held = any(each.state == "held" for each in results)
-        if not held or time.monotonic() > deadline:
+        if all(each.state == "sent" for each in results) or time.monotonic() > deadline:
             break
         time.sleep(0.1)
     table.check(all(each.state == "sent" for each in results), f"not recovered: {results}")

@@ -60,7 +60,12 @@ FOUND = {
         targets._OTHER.replace(b'"http://127.0.0.1:9000"', b"9000") + b"\n" + targets._LOG,
         targets._OTHER.replace(b'"vision"', b"null") + b"\n" + targets._LOG,
     ],
-    "http": [b"'\n\n\xb5", b"$\nlocalhost\n\xff\xfe=1\n\n\n\n"],
+    "http": [
+        b"'\n\n\xb5",
+        b"$\nlocalhost\n\xff\xfe=1\n\n\n\n",
+        b",\nlocalhost\n\n\n\n\nrequests=" + b"[" * 100_000,
+        b"&\nlocalhost\nrequests=" + b"[" * 100_000 + b"\n\n\n\n",
+    ],
 }
 
 

@@ -170,6 +170,7 @@ class Uploader:
         """
         self._gathered()  # its time is none of S3's, by which the cadence goes
         self._last_start = self._clock()
+        before = self._log.stored.bytes
         try:
             self._send_all()
         except FencedError as error:
@@ -177,6 +178,8 @@ class Uploader:
             raise
         except BucketboardError as error:
             self._error = error
+            if self._log.stored.bytes > before:  # of many files in a row now and then one fails
+                self._failures = 0
             wait = min(_BACKOFF_MOST, _BACKOFF_FIRST * 2**self._failures)
             self._failures = min(self._failures + 1, 16)
             self._retry_at = self._clock() + wait * self._random.uniform(0.5, 1.5)

@@ -45,6 +45,12 @@ class FastRoutes:
         }
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        try:
+            return self._answer_to(environ, start_response)
+        except RecursionError as error:  # of a JSON parser, TensorBoard's or ours
+            raise errors.InvalidArgumentError("the request nests too deeply") from error
+
+    def _answer_to(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         route = self._routes.get(environ["PATH_INFO"])
         if route is None:
             return self._app(environ, start_response)
