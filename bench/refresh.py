@@ -1,12 +1,13 @@
-"""How long a running viewer takes until it shows what has grown in the bucket.
+"""How long it takes until what has grown in the bucket is shown.
 
     python bench/refresh.py                                  100 and 1,000 runs; with and without 100 Mbit/s
     python bench/refresh.py --runs 100 --bandwidth 12.5e6    one of these
 
-Both viewers have opened all runs, through a proxy each on one SeaweedFS, and look once a second. In each
-round, ten of the runs get another step of each tag, as new versions of their objects; the clock starts when
-the bucket has them. Ours is left alone; beside TensorBoard with its Rust server, ``s5cmd sync`` is started at
-that moment. A round ends when the last of the ten is served with its new step.
+Ours has opened all runs and looks once a second. In each round, ten of the runs get another step of each tag,
+as new versions of their objects; the clock starts when the bucket has them, and ends when the last of the ten
+is served with its new step. Beside it ``s5cmd sync`` brings them to a directory that has all others, and
+TensorBoard is started there: its data server goes on reading the files that s5cmd has replaced, so that one
+that runs never shows what is new. Each has a proxy of its own, on one SeaweedFS.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ import statistics
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.parse
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from bucketboard.events.event import ScalarEncoder
 from bucketboard.testing import FaultProxy, Server, seaweedfs
@@ -46,64 +47,83 @@ from view import (
 TAGS = 10
 GROWN = 10
 INTERVAL = 1.0
-OURS, PEER = "bucketboard serve, index", "s5cmd sync + TensorBoard (Rust)"
+OURS, PEER = "bucketboard serve, index", "s5cmd sync, TensorBoard (Rust) started again"
 _POLL = 0.02
 
 
 @dataclass
-class Viewer:
-    """A running one, and how it comes to what is new."""
+class Rounds:
+    """What one way took in each."""
 
-    port: int
+    seconds: list[float] = field(default_factory=list)
+    requests: list[int] = field(default_factory=list)
+    megabytes: list[float] = field(default_factory=list)
+
+
+class Viewer(Protocol):
+    """A way to look at what is below ``prefix``."""
+
     prefix: str
     proxy: FaultProxy
-    sync: list[str]
-    environ: dict[str, str]
-    seconds: list[float]
-    requests: list[int]
-    megabytes: list[float]
 
-    def look(self, runs: list[str], step: int) -> None:
-        """From now until the last of ``runs`` is served with ``step``."""
-        before, begin = self.proxy.counts, time.monotonic()
-        if self.sync:
-            subprocess.run(self.sync, env=self.environ, check=True, stdout=subprocess.DEVNULL)
-        for run in runs:
-            asked = urllib.parse.urlencode({"run": run, "tag": TAG})
-            url = f"http://127.0.0.1:{self.port}/data/plugin/scalars/scalars?{asked}"
-            while json.loads(read(url))[-1][1] < step:
-                if time.monotonic() > begin + 120:
-                    raise SystemExit(f"{self.prefix}: step {step} of {run} is not there after 120 s")
-                time.sleep(_POLL)
-        total = (self.proxy.counts - before).total
-        self.seconds.append(time.monotonic() - begin)
-        self.requests.append(total.requests)
-        self.megabytes.append(total.bytes_received / 1e6)
+    def refresh(self, runs: list[str], step: int) -> None:
+        """Until all of ``runs`` are served with ``step``."""
 
 
-@contextlib.contextmanager
-def viewer(name: str, server: Server, options: argparse.Namespace, scratch: Path) -> Iterator[Viewer]:
-    """One that has opened all runs."""
-    place = scratch / name.split()[0]
-    place.mkdir()
-    [port] = free_ports(1)
-    with FaultProxy(server.endpoint, latency=options.latency, bandwidth=options.bandwidth) as proxy:
+class Ours:
+    """Runs, and looks by itself."""
+
+    prefix = "indexed"
+
+    def __init__(self, server: Server, proxy: FaultProxy, place: Path, stack: contextlib.ExitStack) -> None:
+        self.proxy = proxy
         there = server.through(proxy.url)
-        environ = environ_of(there, place)
-        sync: list[str] = []
-        if name == OURS:
-            [command] = serve("indexed", there, place, port)
-            command += ["--reload-interval", f"{INTERVAL:g}"]
-        else:
-            sync = [*s5cmd(there), "sync", f"s3://{BUCKET}/plain/*", f"{place}/logs/"]
-            subprocess.run(sync, env=environ, check=True, stdout=subprocess.DEVNULL)
-            command = tensorboard(
-                f"{place}/logs", port, "--load_fast=true", "--reload_interval", f"{INTERVAL:g}"
-            )
-        with started(command, environ, place) as (process, log):
-            wait_for(port, options.runs, min(options.steps, KEPT), process, log)
-            prefix = "indexed" if name == OURS else "plain"
-            yield Viewer(port, prefix, proxy, sync, environ, [], [], [])
+        [self.port] = free_ports(1)
+        [command] = serve(self.prefix, there, place, self.port)
+        command += ["--reload-interval", f"{INTERVAL:g}"]
+        self.process, self.log = stack.enter_context(started(command, environ_of(there, place), place))
+
+    def refresh(self, runs: list[str], step: int) -> None:
+        wait_for_step(self.port, runs, step, self.process)
+
+
+class Copied:
+    """Brings what is new, and starts TensorBoard with its data server."""
+
+    prefix = "plain"
+
+    def __init__(self, server: Server, proxy: FaultProxy, place: Path) -> None:
+        self.proxy = proxy
+        self._place = place
+        there = server.through(proxy.url)
+        self._environ = environ_of(there, place)
+        self._sync = [*s5cmd(there), "sync", f"s3://{BUCKET}/{self.prefix}/*", f"{place}/logs/"]
+        self.sync()
+
+    def sync(self) -> None:
+        subprocess.run(self._sync, env=self._environ, check=True, stdout=subprocess.DEVNULL)
+
+    def refresh(self, runs: list[str], step: int) -> None:
+        self.sync()
+        [port] = free_ports(1)
+        command = tensorboard(f"{self._place}/logs", port, "--load_fast=true")
+        with started(command, self._environ, self._place) as (process, _):
+            wait_for_step(port, runs, step, process)
+
+
+def wait_for_step(port: int, runs: list[str], step: int, process: subprocess.Popen[bytes]) -> None:
+    """Until the server gives ``step`` of each run."""
+    deadline = time.monotonic() + 120
+    for run in runs:
+        asked = urllib.parse.urlencode({"run": run, "tag": TAG})
+        url = f"http://127.0.0.1:{port}/data/plugin/scalars/scalars?{asked}"
+        while True:
+            with contextlib.suppress(urllib.error.URLError, ConnectionError):  # it starts, or has not read it
+                if json.loads(read(url))[-1][1] >= step:
+                    break
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{process.args!r}: step {step} of {run} does not come")
+            time.sleep(_POLL)
 
 
 def grow(client: Any, prefix: str, bodies: dict[str, bytes], step: int) -> None:
@@ -126,29 +146,46 @@ def look(options: argparse.Namespace) -> list[Row]:
         publish(server, directory, ["indexed", "s5cmd"])
         client = server.client()
         stack.callback(client.close)
-        viewers = {name: stack.enter_context(viewer(name, server, options, scratch)) for name in (OURS, PEER)}
+        proxies = [
+            stack.enter_context(
+                FaultProxy(server.endpoint, latency=options.latency, bandwidth=options.bandwidth)
+            )
+            for _ in range(2)
+        ]
+        places = [scratch / name for name in ("ours", "copied")]
+        for place in places:
+            place.mkdir()
+        ours = Ours(server, proxies[0], places[0], stack)
+        wait_for(ours.port, options.runs, min(options.steps, KEPT), ours.process, ours.log)
+        viewers: dict[str, Viewer] = {OURS: ours, PEER: Copied(server, proxies[1], places[1])}
+        rounds = {name: Rounds() for name in viewers}
         paths = sorted(path.relative_to(directory) for path in directory.rglob("*.tfevents.*"))
         some = paths[:: max(1, len(paths) // GROWN)][:GROWN]
         grown = {name: {str(path): (directory / path).read_bytes() for path in some} for name in viewers}
         for step in range(options.steps, options.steps + options.repeat):
             for name, each in viewers.items():
                 grow(client, each.prefix, grown[name], step)
-                each.look([str(path.parent) for path in some], step)
+                before, begin = each.proxy.counts, time.monotonic()
+                each.refresh([str(path.parent) for path in some], step)
+                total = (each.proxy.counts - before).total
+                rounds[name].seconds.append(time.monotonic() - begin)
+                rounds[name].requests.append(total.requests)
+                rounds[name].megabytes.append(total.bytes_received / 1e6)
     line = f", {options.bandwidth / 1e6:g} MB/s" if options.bandwidth else ""
     where = f"{options.runs:,} runs, {size / 1e6:.0f} MB, {options.latency * 1000:g} ms{line}"
     row = faster(
         f"refresh of {len(some)} grown runs, {where}",
-        viewers[OURS].seconds,
-        {PEER: viewers[PEER].seconds},
+        rounds[OURS].seconds,
+        {PEER: rounds[PEER].seconds},
         PEER,
         6.0 if options.bandwidth else 1.5,
         0.2,
     )
     told = [
         f"{statistics.median(each.requests):.0f} requests and {statistics.median(each.megabytes):.1f} MB"
-        for each in viewers.values()
+        for each in rounds.values()
     ]
-    why = f"{' beside '.join(told)}; up to {INTERVAL:g} s of both is waiting for the next look."
+    why = f"{' beside '.join(told)}; up to {INTERVAL:g} s of ours is the wait for its next look."
     print(f"{row.measure}: {row.ours:.2f} s, {row.ratio:.2f} x; {why}", flush=True)
     return [replace(row, why=why)]
 
