@@ -85,7 +85,7 @@ def test_health_is_open_and_tells_no_secrets(page: Page) -> None:
     answer = Answer(page, "/healthz")
     assert answer.status == 200
     told: dict[str, Any] = json.loads(answer.text)
-    assert told.keys() == {"ok", "last_listing", "runs", "idle"}
+    assert told.keys() == {"ok", "last_listing", "runs", "idle", "interval"}
     assert told["ok"] is True
     allowed = Answer(page, "/healthz", Authorization=f"Bearer {TOKEN}")
     assert json.loads(allowed.text).keys() == {*told, "trouble", "unreadable"}

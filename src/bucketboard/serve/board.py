@@ -154,6 +154,7 @@ class Board(program.TensorBoard):  # type: ignore[misc]
             "last_listing": min((mount.listed or 0.0 for mount in mounts), default=0.0) or None,
             "runs": len(self._catalog.runs),
             "idle": self._watch.idle,
+            "interval": self._watch.interval,
             "trouble": self._catalog.trouble,
             "unreadable": dict(itertools.islice(self._catalog.unreadable.items(), _MOST_NAMED)),
         }

@@ -21,6 +21,8 @@ class Mount:
         """By path below the source."""
         self.listed: float | None = None
         """When that was, in seconds since the epoch."""
+        self.changed = False
+        """Whether the last good listing showed anything else than the one before."""
         self.trouble = ""
         """Why the last listing failed, "" if it did not."""
 
@@ -31,9 +33,10 @@ class Mount:
             BucketboardError: it can't be listed now; the last good listing is kept.
         """
         try:
-            self.files = self.source.files()
+            found = self.source.files()
         except Exception as error:
             self.trouble = str(error)
             raise
+        self.changed, self.files = found != self.files, found
         self.listed = time.time()
         self.trouble = ""

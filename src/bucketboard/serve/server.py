@@ -106,7 +106,8 @@ def serve(
         host: the address to listen on. The default is reachable from this machine only.
         port: 0 takes any free one; None takes 6006, or the next free one.
         bind_all: listen on all addresses of the machine, in place of ``host``.
-        reload_interval: seconds between two looks for new data while somebody looks; 0 reads everything once.
+        reload_interval: seconds between two looks for new data while somebody looks, up to four times that
+            where nothing changes; 0 reads everything once.
         runs: a regular expression; only runs in whose name it is found are read.
         samples_per_plugin: points to keep of a series, by plugin; 0 keeps all. Defaults as TensorBoard's.
         auth_token_file: file with the token that requests must show. Without it the token is

@@ -16,6 +16,9 @@ __all__ = ["Watch"]
 _log = logging.getLogger(__name__)
 _PATIENCE = 12
 """Intervals without a request after which nobody looks any more."""
+_STILL = 24
+"""Looks in a row that show no change after which the time between two of them doubles, and once more."""
+_DOUBLINGS = 2
 _FIRST_WAIT = 10.0
 _WAIT = 2.0
 """The longest that requests wait for the first data, and after idleness for new ones, in seconds."""
@@ -26,7 +29,8 @@ class Watch:
     """The thread that refreshes a catalog.
 
     Without requests it goes on for twelve intervals and then sends nothing at all. The first request after
-    that has a refresh made, and waits a moment for it.
+    that has a refresh made, and waits a moment for it. While somebody looks at what does not change, it looks
+    less often; a writer stores each minute, so that what is logged is no reason for that.
     """
 
     def __init__(self, catalog: Catalog, interval: float, indexing: Indexing) -> None:
@@ -39,6 +43,7 @@ class Watch:
         self._loaded = False
         self._listings: Sequence[Future[None]] = ()
         self._resting = False
+        self._still = 0
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="bucketboard-refresh", daemon=True)
 
@@ -76,6 +81,11 @@ class Watch:
         """Whether nobody has looked for a while, so that nothing is sent."""
         return self._resting
 
+    @property
+    def interval(self) -> float:
+        """Seconds between two looks, as of now."""
+        return self._interval * (1 << min(self._still // _STILL, _DOUBLINGS))
+
     def _is_idle(self, now: float) -> bool:
         return self._interval > 0 and now - self._asked > _PATIENCE * self._interval
 
@@ -90,10 +100,11 @@ class Watch:
     def _wait(self) -> bool:
         """Wait until a refresh is due; False when there will be none."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped, self._interval)
+            self._changed.wait_for(lambda: self._stopped, self.interval)
             self._resting = self._is_idle(time.monotonic())
-            self._changed.wait_for(lambda: self._stopped or not self._is_idle(time.monotonic()))
-            self._resting = False
+            if self._resting:
+                self._changed.wait_for(lambda: self._stopped or not self._is_idle(time.monotonic()))
+                self._resting, self._still = False, 0
             return not self._stopped
 
     def _refresh(self, listing: bool) -> None:
@@ -104,6 +115,8 @@ class Watch:
             if not self._stopped:
                 _log.exception("a refresh failed, trying again")
         with self._changed:
+            changed = any(mount.changed for mount in self._catalog.mounts)
+            self._still = 0 if changed else self._still + 1
             self._refreshed = began
             self._loaded = True
             self._changed.notify_all()
