@@ -43,7 +43,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("targets", nargs="*", metavar="[NAME=]s3://BUCKET/PREFIX", help="what to show")
     parser.add_argument("--runs", metavar="REGEX", help="show only runs in whose name this is found")
     _add(parser, "reload-interval", type=float, default=5.0, metavar="SECONDS",
-         help="time between two looks for new data, longer where nothing changes; 0: look once (default: 5)")  # fmt: skip
+         help="time between two looks, longer where nothing changes; 0: look once (default: 5)")  # fmt: skip
     _add(parser, "samples-per-plugin", metavar="PLUGIN=N,…", help="points to keep of a series; 0: all")
     _add(parser, "window-title", metavar="TITLE", help="title of the page")
     _add(parser, "logdir", metavar="TARGET", help="a target, as TensorBoard spells it")
