@@ -58,6 +58,10 @@ def ours_on_disk(url: str, directory: Path, every: float | None) -> Writer:
     return _ours(directory, None)
 
 
+MAX_QUEUE = 10
+"""Events that may wait for the threads of torch's and tensorboardX's writers: their default."""
+
+
 def _ours(target: str | Path, every: float | None, **options: Any) -> Writer:
     from tensorboard.compat.proto.event_pb2 import Event
 
@@ -92,7 +96,7 @@ def _torch(target: str, every: float | None) -> Writer:
     from tensorboard.compat.proto.event_pb2 import Event
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(target, flush_secs=every or 120)
+    writer = SummaryWriter(target, max_queue=MAX_QUEUE, flush_secs=every or 120)
 
     def add_image(encoded: bytes, step: int) -> None:
         writer.file_writer.event_writer.add_event(_image(Event, encoded, step))
@@ -114,7 +118,7 @@ def _tensorboardx(target: str, every: float | None) -> Writer:
     from tensorboardX import SummaryWriter
     from tensorboardX.proto.event_pb2 import Event
 
-    writer = SummaryWriter(target, flush_secs=every or 120)
+    writer = SummaryWriter(target, max_queue=MAX_QUEUE, flush_secs=every or 120)
 
     def add_image(encoded: bytes, step: int) -> None:
         writer.file_writer.event_writer.add_event(_image(Event, encoded, step))
