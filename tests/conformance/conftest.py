@@ -38,9 +38,11 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A server that did not run is a failure, whatever the reason. (Not for a part chosen by -k.)"""
+    """A server that did not run is a failure, whatever the reason. (Not for a part of the tests.)"""
+    option = session.config.option
     is_worker = hasattr(session.config, "workerinput")
-    partial = is_worker or session.config.option.keyword or session.config.option.collectonly
+    chosen = option.keyword or option.lf or "not conformance" in option.markexpr
+    partial = is_worker or chosen or option.collectonly
     missing = sorted(set(SERVERS) - _ran)
     if missing and not partial:
         session.config.stash[_MISSING] = missing
