@@ -17,7 +17,7 @@ RUN_FILE = "bucketboard.json"
 
 def is_hidden(path: str) -> bool:
     """Whether a component begins with ``.bucketboard``: ours, and never a run."""
-    return any(part.startswith(HIDDEN) for part in path.split("/"))
+    return f"/{HIDDEN}" in f"/{path}"
 
 
 def is_shown(path: str) -> bool:
@@ -25,7 +25,8 @@ def is_shown(path: str) -> bool:
 
     A component that no path can name, such as the "" after a folder marker's slash, has none.
     """
-    return not is_hidden(path) and not any(part in ("", ".", "..") for part in path.split("/"))
+    whole = f"/{path}/"
+    return not is_hidden(path) and not ("//" in whole or "/./" in whole or "/../" in whole)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ def shown(value: Any) -> str:
 
 def printable(text: str) -> str:
     """Without what a terminal would obey."""
+    if text.isprintable():
+        return text
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 

@@ -23,29 +23,25 @@ def read_contents_fast(client: Any, timestamp: Callable[[str], datetime]) -> Non
             return
         try:
             root = ElementTree.XML(response_dict["body"])
-            entries = [_entry(child, timestamp) for child in root if _name(child) == "Contents"]
+            contents = root.tag.removesuffix("ListBucketResult") + "Contents"
+            fields = {contents.removesuffix("Contents") + name: name for name in _USED}
+            entries = [_entry(child, fields, timestamp) for child in root if child.tag == contents]
         except (ElementTree.ParseError, TypeError, ValueError, KeyError):
             return
-        if not entries or _name(root) != "ListBucketResult":
+        if not entries:
             return
         rest = ElementTree.Element(root.tag)
-        rest.extend(child for child in root if _name(child) != "Contents")
+        rest.extend(child for child in root if child.tag != contents)
         response_dict["body"] = ElementTree.tostring(rest)
         customized_response_dict["Contents"] = entries
 
     client.meta.events.register("before-parse.s3.ListObjectsV2", read)
 
 
-def _name(element: ElementTree.Element) -> str:
-    return element.tag.rpartition("}")[2]
-
-
-def _entry(element: ElementTree.Element, timestamp: Callable[[str], datetime]) -> dict[str, Any]:
-    entry: dict[str, Any] = {}
-    for child in element:
-        name = _name(child)
-        if name in _USED:
-            entry[name] = child.text or ""
+def _entry(
+    element: ElementTree.Element, fields: dict[str, str], timestamp: Callable[[str], datetime]
+) -> dict[str, Any]:
+    entry: dict[str, Any] = {fields[child.tag]: child.text or "" for child in element if child.tag in fields}
     if "Key" not in entry or "ETag" not in entry:
         raise KeyError("an object without a key or ETag")
     entry["Size"] = int(entry["Size"])
