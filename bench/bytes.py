@@ -46,8 +46,8 @@ BARS = {50: (1.6, 1.75), 200: (1.05, 1.1), 2000: (1.02, 1.05)}
 """By MB: bytes sent ÷ logged at most, and the guard."""
 MEMORY_MIB = 64.0
 CLOSING = (
-    "Ours sends it once more at the end, to mark the run as finished: below 5 MiB nothing of an object can be "
-    "copied into its next version. The peers mark nothing."
+    "Ours sends it once more at the end, to mark the run as finished: below 5 MiB nothing of an object can "
+    "be copied into its next version. The peers mark nothing."
 )
 
 
