@@ -37,7 +37,7 @@ def _lines(document: Mapping[str, Any], plots: Path) -> Iterator[str]:
     machine = ", ".join(
         value if name == "processor" else f"{name} {value}" for name, value in document["machine"].items()
     )
-    yield f"{document['date']}; {machine}; `{document['command']}`."
+    yield f"{document['date']}; {machine}."
     yield ""
     yield ", ".join(f"{name} {number}" for name, number in document["versions"].items()) + "."
     yield ""
