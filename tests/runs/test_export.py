@@ -252,3 +252,22 @@ def test_an_unwritable_place_is_said(tmp_path: Path, directory: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidError, match="can't be made"):
         bucketboard.export(directory, tmp_path / "file" / "out")
+
+
+def test_interrupted_while_a_table_is_begun_nothing_is_left(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suffix, make = one_run.FORMATS["jsonl"]
+    begun: list[one_run.Sheet] = []
+
+    def interrupted(path: Path, kind: str, run: str) -> one_run.Sheet:
+        begun.append(make(path, kind, run))
+        assert list(tmp_path.rglob(".new-*"))
+        raise KeyboardInterrupt  # before anybody could keep it
+
+    monkeypatch.setitem(one_run.FORMATS, "jsonl", (suffix, interrupted))
+    with pytest.raises(KeyboardInterrupt):
+        bucketboard.export(directory, tmp_path, runs="a", format="jsonl")
+    assert not list(tmp_path.rglob(".new-*"))
+    for sheet in begun:
+        sheet.discard()

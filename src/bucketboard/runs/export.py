@@ -16,7 +16,7 @@ from bucketboard.errors import CorruptDataError, InvalidError
 from bucketboard.events.columns import Damage
 from bucketboard.runs.location import Location
 from bucketboard.runs.scan import KINDS, Piece, Sorter, chosen, read_pieces
-from bucketboard.runs.sheets import FORMATS, Sheet, replace_file
+from bucketboard.runs.sheets import FORMATS, Sheet, replace_file, sweep
 from bucketboard.runs.tables import rows_of
 
 __all__ = ["ExportedRun", "RunExport", "export_run"]
@@ -136,9 +136,12 @@ def _sheets(task: RunExport) -> Iterator[dict[str, Sheet]]:
     sheets: dict[str, Sheet] = {}
     try:
         yield sheets
-    finally:
+    except BaseException:
         for sheet in sheets.values():
             sheet.discard()
+        for kind in KINDS:  # one of them may have been interrupted while it was begun
+            sweep(task.path(kind).parent)
+        raise
 
 
 class _Writer:

@@ -21,7 +21,7 @@ from bucketboard.events.columns import Array
 from bucketboard.runs.extra import extra
 from bucketboard.runs.tables import Row, arrow_schema, columns_of
 
-__all__ = ["FORMATS", "Sheet", "replace_file"]
+__all__ = ["FORMATS", "Sheet", "replace_file", "sweep"]
 
 _TEMPORARY = ".new-"
 _ROWS = 1 << 18
@@ -48,6 +48,12 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
 
 
+def sweep(directory: Path) -> None:
+    """Remove what was begun there and not finished."""
+    for left in directory.glob(f"{_TEMPORARY}*"):
+        left.unlink(missing_ok=True)
+
+
 class Sheet(ABC):
     """A table of one kind and run that is being written; :meth:`finish` puts it in its place."""
 
@@ -57,8 +63,7 @@ class Sheet(ABC):
         self._kind = kind
         self._run = run
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f"{_TEMPORARY}*"):  # by one that was killed
-            left.unlink(missing_ok=True)
+        sweep(path.parent)  # of one that was killed
         self._temporary = _temporary(path)
         self._file = open(self._temporary, "xb")  # noqa: SIM115
 
