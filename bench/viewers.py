@@ -91,7 +91,8 @@ def row(
         met=ratio >= LEAST,
         guard=f"≥ {least} x below stock",
         held=ratio >= least,
-        why=f"{mine[0]:,.0f} requests beside {theirs[0]:,.0f}; both at {options.latency * 1000:g} ms.",
+        why=f"{mine[0]:,.0f} requests beside {theirs[0]:,.0f}; both at {options.latency * 1000:g} ms. "
+        "A look of ours is a LIST for each thousand objects.",
     )
 
 
