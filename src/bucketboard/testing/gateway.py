@@ -138,7 +138,7 @@ class Passage:
         if lower in (b"if-match", b"if-none-match") and etag != "*":
             return self._gateway.real(self._request.bucket, self._request.key, etag).encode()
         if lower == b"x-amz-copy-source-if-match":
-            source = unquote(self._request.headers["x-amz-copy-source"]).lstrip("/").partition("?")[0]
+            source = unquote(self._request.headers["x-amz-copy-source"].partition("?")[0]).lstrip("/")
             bucket, _, key = source.partition("/")
             return self._gateway.real(bucket, key, etag).encode()
         return value
