@@ -190,10 +190,10 @@ class _Tags(Mapping[str, TagSummary]):
         return TagSummary(found[0].plugin, count, last.step, last.wall_time, last.value)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._files[0] if len(self._files) == 1 else dict.fromkeys(itertools.chain(*self._files)))
+        return iter(dict.fromkeys(itertools.chain(*self._files)))
 
     def __len__(self) -> int:
-        return len(self._files[0]) if len(self._files) == 1 else len(set().union(*self._files))
+        return len(set().union(*self._files))
 
     def __repr__(self) -> str:
         return repr(dict(self))
