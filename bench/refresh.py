@@ -33,6 +33,7 @@ from view import (
     BUCKET,
     KEPT,
     TAG,
+    add_case,
     environ_of,
     generate,
     publish,
@@ -195,10 +196,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_options(parser)
-    parser.add_argument("--runs", type=int, help="measure this alone, with what the options below say")
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--latency", type=float, default=0.03, help="seconds per request (default: 0.03)")
-    parser.add_argument("--bandwidth", type=float, help="bytes per second, of all requests together")
+    add_case(parser)
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
     rows: list[Row] = []

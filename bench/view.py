@@ -70,11 +70,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_options(parser)
-    parser.add_argument("--runs", type=int, help="measure this alone, with what the options below say")
+    add_case(parser)
     parser.add_argument("--tags", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--latency", type=float, default=0.03, help="seconds per request (default: 0.03)")
-    parser.add_argument("--bandwidth", type=float, help="bytes per second, of all requests together")
     parser.add_argument("--repeat", type=int, default=3, help="rounds; medians are printed")
     parser.add_argument("--only", nargs="+", choices=WAYS, help="these ways alone")
     parser.add_argument("--stock", action="store_true", help="measure stock TensorBoard on s3:// too, once")
@@ -101,6 +98,14 @@ def main() -> None:
                 rows += look(argparse.Namespace(**{**vars(options), **given}))
     if options.json:
         write_json(options.json, rows)
+
+
+def add_case(parser: argparse.ArgumentParser) -> None:
+    """The options that say what is looked at, and behind which line."""
+    parser.add_argument("--runs", type=int, help="measure this alone, with what the options below say")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--latency", type=float, default=0.03, help="seconds per request (default: 0.03)")
+    parser.add_argument("--bandwidth", type=float, help="bytes per second, of all requests together")
 
 
 def look(options: argparse.Namespace) -> list[Row]:
